@@ -1,1 +1,11 @@
-//! placeholder
+//! Syntax tree to [`program::Program`]: name resolution and types, an intermediate representation with its optimiser, BPF code
+//! generation and the ELF writer. Knows no running system; asks a [`target::Target`].
+
+pub mod diagnostic;
+pub mod expand;
+pub mod index;
+pub mod ir;
+pub mod program;
+pub mod target;
+pub mod typed;
+pub mod types;

@@ -1,0 +1,107 @@
+//! The only door to the traced system. The live system implements [`Target`] in the runtime; tests implement it with
+//! fixtures, so that the compiler runs without privilege and for another kernel than the one below it.
+
+use crate::types::btf::Btf;
+
+/// Why the target cannot answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetError {
+    /// tracefs is not mounted or not readable; how to change that.
+    NoTracefs(String),
+    /// The thing does not exist.
+    NotFound,
+    /// The caller may not look.
+    Permission(String),
+    /// A file of the system has an unexpected form.
+    Malformed(String),
+    /// Any other failure.
+    Io(String),
+}
+
+impl std::fmt::Display for TargetError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoTracefs(why) => write!(f, "tracefs is not available: {why}"),
+            Self::NotFound => write!(f, "not found"),
+            Self::Permission(why) => write!(f, "permission denied: {why}"),
+            Self::Malformed(why) => write!(f, "unexpected format: {why}"),
+            Self::Io(why) => write!(f, "{why}"),
+        }
+    }
+}
+
+/// Processor architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // The names say it.
+pub enum Arch {
+    X86_64,
+    Aarch64,
+}
+
+/// Where probe names come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProbeSource {
+    /// Traceable kernel functions, `function` or `function [module]` split: names are `function`.
+    KernelFunctions,
+    /// Tracepoints: names are `category:event`.
+    Tracepoints,
+    /// Raw tracepoints: names are `event`.
+    RawTracepoints,
+}
+
+/// What a kernel may or may not offer. Probed lazily, each answer is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Feature {
+    /// Perf kprobe events.
+    Kprobe,
+    /// Links over many kprobes.
+    KprobeMulti,
+    /// `bpf_get_attach_cookie` in kprobes, tracepoints and perf events.
+    AttachCookie,
+    /// `bpf_get_func_ip` in kprobes.
+    FuncIp,
+    /// `bpf_loop`.
+    Loop,
+    /// `bpf_for_each_map_elem`.
+    ForEachMapElem,
+    /// `bpf_map_lookup_percpu_elem`.
+    LookupPercpuElem,
+    /// fentry and fexit programs.
+    Fentry,
+    /// `bpf_ktime_get_tai_ns`.
+    KtimeTai,
+}
+
+/// A process's view of itself, when tapline runs in a pid namespace of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PidNamespace {
+    /// Device of `/proc/self/ns/pid`.
+    pub dev: u64,
+    /// Inode of `/proc/self/ns/pid`.
+    pub ino: u64,
+}
+
+/// The traced system.
+pub trait Target {
+    /// Processor.
+    fn arch(&self) -> Arch;
+    /// Types of the kernel; `None` on a kernel without BTF.
+    fn btf(&self) -> Option<&Btf>;
+    /// Text of `events/<category>/<event>/format`.
+    fn tracepoint_format(&self, category: &str, event: &str) -> Result<String, TargetError>;
+    /// Names that match a glob (`*`, `?`, `[…]`), sorted, without duplicates. A pattern without wildcards answers whether
+    /// the name exists.
+    fn probe_names(&self, source: ProbeSource, pattern: &str) -> Result<Vec<String>, TargetError>;
+    /// Names close to a misspelt one, best first, a handful at most.
+    fn similar_probes(&self, source: ProbeSource, name: &str) -> Vec<String>;
+    /// Address of a kernel symbol.
+    fn kernel_symbol(&self, name: &str) -> Option<u64>;
+    /// Whether the kernel offers a feature.
+    fn has(&self, feature: Feature) -> bool;
+    /// Possible CPUs: the number of copies in a per-CPU map.
+    fn possible_cpus(&self) -> u32;
+    /// Nanoseconds of the boot clock when tapline started, for `elapsed`.
+    fn start_time_ns(&self) -> u64;
+    /// `None` in the initial pid namespace.
+    fn pid_namespace(&self) -> Option<PidNamespace>;
+}
