@@ -5,6 +5,8 @@
 //! dominates its uses; every block ends in a terminator; the arguments of a jump match the parameters of its target.
 //! Values are 64-bit; narrower arithmetic is written with [`Op::Ext`] after the operation.
 
+pub mod builder;
+
 use tapline_grammar::span::Span;
 
 use crate::define_id;
@@ -450,6 +452,77 @@ pub mod helpers {
         /// What the optimiser may assume.
         pub fn effect(self) -> Effect {
             self.row().map_or(Effect::Memory, |row| row.2)
+        }
+    }
+}
+
+impl Op {
+    /// Applies `f` to every value that the operation uses.
+    pub fn map_uses(&mut self, mut f: impl FnMut(Value) -> Value) {
+        match self {
+            Self::Const(_)
+            | Self::SlotAddr(_)
+            | Self::Map(_)
+            | Self::MapValue(..)
+            | Self::Rodata(_)
+            | Self::FuncAddr(_) => {}
+            Self::Bin(_, a, b) | Self::Cmp(_, a, b) => {
+                *a = f(*a);
+                *b = f(*b);
+            }
+            Self::Ext(_, a) | Self::ByteSwap(_, a) | Self::Load { addr: a, .. } | Self::Zero { addr: a, .. } => {
+                *a = f(*a)
+            }
+            Self::Store { addr, value, .. }
+            | Self::AtomicAdd { addr, value, .. }
+            | Self::AtomicXchg { addr, value, .. } => {
+                *addr = f(*addr);
+                *value = f(*value);
+            }
+            Self::Copy { dst, src, .. } => {
+                *dst = f(*dst);
+                *src = f(*src);
+            }
+            Self::Call(_, args) | Self::CallSub(_, args) | Self::CallKfunc(_, args) => {
+                for a in args {
+                    *a = f(*a);
+                }
+            }
+        }
+    }
+}
+
+impl Terminator {
+    /// Applies `f` to every value that the terminator uses.
+    pub fn map_uses(&mut self, mut f: impl FnMut(Value) -> Value) {
+        let mut target = |t: &mut Target, f: &mut dyn FnMut(Value) -> Value| {
+            for a in &mut t.args {
+                *a = f(*a);
+            }
+        };
+        match self {
+            Self::Jump(t) => target(t, &mut f),
+            Self::Branch { lhs, rhs, then, otherwise, .. } => {
+                *lhs = f(*lhs);
+                *rhs = f(*rhs);
+                target(then, &mut f);
+                target(otherwise, &mut f);
+            }
+            Self::Return(v) => *v = f(*v),
+        }
+    }
+}
+
+impl Function {
+    /// Applies `f` to every use of a value (not to definitions).
+    pub fn map_uses(&mut self, mut f: impl FnMut(Value) -> Value) {
+        for data in self.blocks.iter_mut() {
+            for inst in &mut data.insts {
+                inst.op.map_uses(&mut f);
+            }
+            if let Some(term) = &mut data.term {
+                term.map_uses(&mut f);
+            }
         }
     }
 }
