@@ -1,0 +1,186 @@
+//! The crate's only system calls by hand: what `std` does not offer to a workload or a runner.
+//!
+//! Everything here is a safe function over plain integers and owned buffers. No policy, no output, no knowledge of cases.
+#![allow(unsafe_code)]
+
+use std::io;
+
+/// Turns the `-1` convention of libc into a result.
+fn checked(result: libc::c_long) -> io::Result<i64> {
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// Sends `signal` to process `pid`, or to a process group when `pid` is negative.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: kill takes two integers.
+    checked(libc::c_long::from(unsafe { libc::kill(pid, signal) })).map(drop)
+}
+
+/// Makes a child that exits at once with `code`, and waits for it; its pid.
+pub fn fork_and_wait(code: i32) -> io::Result<i32> {
+    // SAFETY: the child calls nothing but _exit, which is async-signal-safe.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: ends this process without running any destructor of the parent's copies.
+        unsafe { libc::_exit(code) }
+    }
+    checked(libc::c_long::from(pid))?;
+    let mut status = 0;
+    // SAFETY: `status` is a live integer, `pid` is our child.
+    checked(libc::c_long::from(unsafe {
+        libc::waitpid(pid, &raw mut status, 0)
+    }))?;
+    Ok(pid)
+}
+
+/// One `getpid` system call, past any cache of the C library.
+pub fn getpid() -> i64 {
+    // SAFETY: no arguments.
+    unsafe { libc::syscall(libc::SYS_getpid) }
+}
+
+/// The kernel's id of the calling thread.
+pub fn gettid() -> i64 {
+    // SAFETY: no arguments.
+    unsafe { libc::syscall(libc::SYS_gettid) }
+}
+
+/// The user and the group of the process.
+pub fn user_and_group() -> (u32, u32) {
+    // SAFETY: no arguments.
+    unsafe { (libc::getuid(), libc::getgid()) }
+}
+
+/// One `nanosleep` system call.
+pub fn nanosleep(nanoseconds: u64) -> io::Result<()> {
+    let request = libc::timespec {
+        tv_sec: (nanoseconds / 1_000_000_000) as i64,
+        tv_nsec: (nanoseconds % 1_000_000_000) as i64,
+    };
+    // SAFETY: `request` lives through the call, the remainder is not asked for.
+    checked(unsafe {
+        libc::syscall(
+            libc::SYS_nanosleep,
+            &raw const request,
+            std::ptr::null::<u8>(),
+        )
+    })
+    .map(drop)
+}
+
+/// Lets `signal` be delivered and ignored.
+pub fn ignore_signal(signal: i32) {
+    // SAFETY: SIG_IGN is a valid disposition for every catchable signal; others fail without effect.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// The result of touching fresh pages.
+#[derive(Clone, Copy, Debug)]
+pub struct TouchedPages {
+    /// First address of the mapping.
+    pub start: u64,
+    /// First address after it.
+    pub end: u64,
+}
+
+/// Maps `count` fresh anonymous pages without huge pages and writes one byte to each: `count` page faults in the range.
+pub fn touch_pages(count: usize) -> io::Result<TouchedPages> {
+    let page = 4096;
+    let length = count * page;
+    // SAFETY: a private anonymous mapping at an address of the kernel's choice; the result is checked.
+    let base = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            length,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if base == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the range is the mapping just made; a refusal (no huge pages in this kernel) is harmless.
+    unsafe { libc::madvise(base, length, libc::MADV_NOHUGEPAGE) };
+    for index in 0..count {
+        // SAFETY: index * page < length, inside the writable mapping.
+        unsafe { base.cast::<u8>().add(index * page).write_volatile(1) };
+    }
+    let start = base as u64;
+    // SAFETY: unmaps exactly the mapping made above; nothing points into it any more.
+    checked(libc::c_long::from(unsafe { libc::munmap(base, length) }))?;
+    Ok(TouchedPages {
+        start,
+        end: start + length as u64,
+    })
+}
+
+/// A two-field structure that uprobe cases read through a pointer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Point {
+    /// At offset 0.
+    pub x: i32,
+    /// At offset 8.
+    pub y: i64,
+}
+
+/// Uprobe target: the sum of two integers.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn workload_add(a: i64, b: i64) -> i64 {
+    std::hint::black_box(a).wrapping_add(std::hint::black_box(b))
+}
+
+/// Uprobe target: six register arguments and two on the stack, weighted by position.
+#[unsafe(no_mangle)]
+#[inline(never)]
+#[allow(clippy::too_many_arguments, clippy::many_single_char_names)] // the number of arguments is the point
+pub extern "C" fn workload_mix(
+    a: i64,
+    b: i64,
+    c: i64,
+    d: i64,
+    e: i64,
+    f: i64,
+    g: i64,
+    h: i64,
+) -> i64 {
+    std::hint::black_box(a + 2 * b + 3 * c + 4 * d + 5 * e + 6 * f + 7 * g + 8 * h)
+}
+
+/// Uprobe target: the length of a NUL-terminated string.
+///
+/// `text` must point to a NUL-terminated string; the function is public only so that its symbol is kept.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn workload_greet(text: *const libc::c_char, repeat: u32) -> u64 {
+    if text.is_null() {
+        return 0;
+    }
+    // SAFETY: the only callers in this crate pass C string literals.
+    let length = unsafe { libc::strlen(std::hint::black_box(text)) };
+    length as u64 * u64::from(repeat)
+}
+
+/// Uprobe target: reads a structure through a pointer.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn workload_point(point: Option<&Point>) -> i64 {
+    std::hint::black_box(point).map_or(0, |point| i64::from(point.x) + point.y)
+}
+
+/// Uprobe target: calls itself `depth` times, so that a user stack has `depth + 1` such frames.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn workload_nest(depth: u32) -> u32 {
+    if depth == 0 {
+        return workload_add(1, 2) as u32;
+    }
+    std::hint::black_box(workload_nest(depth - 1)) + 1
+}
