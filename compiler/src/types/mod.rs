@@ -6,6 +6,8 @@ use crate::define_id;
 use crate::program::{Aggregate, Clock, StackMode};
 
 pub mod btf;
+pub mod layout;
+pub mod value;
 
 define_id!(
     /// A struct or union in [`Aggregates`](crate::types).
