@@ -1,1 +1,3 @@
-//! placeholder
+//! The runtime: loads a compiled script into the kernel, attaches it, and prints what comes back.
+
+pub mod sys;

@@ -1,1 +1,3 @@
+//! The command `tapline`.
+
 fn main() {}

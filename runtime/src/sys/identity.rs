@@ -1,0 +1,29 @@
+//! Names of users and signals' and errors' texts, from the C library.
+
+use std::ffi::CStr;
+
+/// The text of an errno, as strerror(3) gives it.
+pub fn error_text(errno: i32) -> String {
+    let mut buffer = [0 as libc::c_char; 256];
+    // SAFETY: the buffer's size is passed, and the result is NUL-terminated.
+    unsafe {
+        libc::strerror_r(errno, buffer.as_mut_ptr(), buffer.len());
+        CStr::from_ptr(buffer.as_ptr()).to_string_lossy().into_owned()
+    }
+}
+
+/// True when standard output is a terminal.
+pub fn stdout_is_terminal() -> bool {
+    std::io::IsTerminal::is_terminal(&std::io::stdout())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors() {
+        assert_eq!(error_text(2), "No such file or directory");
+        assert_eq!(error_text(9999), "Unknown error 9999");
+    }
+}
