@@ -45,6 +45,8 @@ pub struct Module {
     pub rodata: Vec<u8>,
     /// Licence string of the object.
     pub license: String,
+    /// The map of event counters, an array of one whose value is `u64` counters.
+    pub counters: Option<MapId>,
 }
 
 /// A map of the object.
@@ -94,6 +96,8 @@ pub struct Function {
     pub slots: IndexVec<Slot, SlotData>,
     /// Where in the script it was written.
     pub span: Span,
+    /// Position in the map of counters of the one for runs that found no free scratch slot; set for reentrant programs.
+    pub missed_counter: Option<u32>,
 }
 
 /// What a function is.
