@@ -31,14 +31,22 @@ pub struct FunctionBuilder {
     sealed: IndexVec<Block, bool>,
     defs: HashMap<(Block, Variable), Value>,
     incomplete: HashMap<Block, Vec<(Variable, Value)>>,
+    slot_addrs: HashMap<Value, Slot>,
     next_variable: u32,
 }
 
 impl FunctionBuilder {
     /// A function whose entry block is current and has `params` parameters, which are returned too.
     pub fn new(symbol: String, kind: FunctionKind, params: usize, span: Span) -> (Self, Vec<Value>) {
-        let func =
-            Function { symbol, kind, blocks: IndexVec::new(), values: IndexVec::new(), slots: IndexVec::new(), span };
+        let func = Function {
+            symbol,
+            kind,
+            blocks: IndexVec::new(),
+            values: IndexVec::new(),
+            slots: IndexVec::new(),
+            span,
+            missed_counter: None,
+        };
         let mut this = Self {
             func,
             current: Block(0),
@@ -47,6 +55,7 @@ impl FunctionBuilder {
             sealed: IndexVec::new(),
             defs: HashMap::new(),
             incomplete: HashMap::new(),
+            slot_addrs: HashMap::new(),
             next_variable: 0,
         };
         let entry = this.block();
@@ -268,7 +277,16 @@ impl FunctionBuilder {
     }
     /// Address of local memory.
     pub fn slot_addr(&mut self, slot: Slot) -> Value {
-        self.push_value(Op::SlotAddr(slot))
+        let addr = self.push_value(Op::SlotAddr(slot));
+        self.slot_addrs.insert(addr, slot);
+        addr
+    }
+    /// Declares that memory will be accessed at offsets that are not constant, if `addr` is the address of a slot.
+    pub fn mark_indexed(&mut self, addr: Value) {
+        let slot = self.slot_addrs.get(&addr).copied();
+        if let Some(data) = slot.and_then(|s| self.func.slots.get_mut(s)) {
+            data.indexed = true;
+        }
     }
     /// Map handle.
     pub fn map(&mut self, map: MapId) -> Value {

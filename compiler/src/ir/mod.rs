@@ -499,7 +499,7 @@ impl Op {
 impl Terminator {
     /// Applies `f` to every value that the terminator uses.
     pub fn map_uses(&mut self, mut f: impl FnMut(Value) -> Value) {
-        let mut target = |t: &mut Target, f: &mut dyn FnMut(Value) -> Value| {
+        let target = |t: &mut Target, f: &mut dyn FnMut(Value) -> Value| {
             for a in &mut t.args {
                 *a = f(*a);
             }
