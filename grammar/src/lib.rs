@@ -4,9 +4,67 @@
 
 pub mod ast;
 pub mod c_ast;
+mod c_parse;
+mod cpp;
+mod header;
+mod lexer;
+mod literal;
+mod messages;
+mod parser;
 pub mod span;
+mod stream;
+mod tree;
 
-use span::Span;
+/// The parser that lalrpop makes from `grammar.lalrpop`.
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing
+)]
+#[allow(
+    missing_docs,
+    unused_qualifications,
+    unused_imports,
+    unused_parens,
+    dead_code
+)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/grammar.rs"));
+}
+
+use span::{FileId, Span};
+
+/// What parsing needs to know besides the text.
+#[derive(Clone, Debug, Default)]
+pub struct ParseOptions {
+    /// Macros that the preprocessor knows from the start, for instance `("BPFTRACE_HAVE_BTF", "1")`.
+    pub defines: Vec<(String, String)>,
+}
+
+/// A parsed script; usable as far as there are no errors.
+#[derive(Clone, Debug, Default)]
+pub struct Parsed {
+    /// The tree. Where there were errors it holds `Error` nodes or lacks items.
+    pub script: ast::Script,
+    /// In textual order.
+    pub errors: Vec<SyntaxError>,
+}
+
+/// Parses a script. Never panics; texts longer than 4 GiB are cut off.
+pub fn parse(file: FileId, text: &str, opts: &ParseOptions) -> Parsed {
+    let output = parser::run(file, text, opts);
+    Parsed {
+        script: output.script,
+        errors: output.errors,
+    }
+}
+
+/// Parses a text that is one expression, for instance a macro's replacement or a parameter.
+pub fn parse_expr(file: FileId, text: &str) -> Result<ast::Expr, Vec<SyntaxError>> {
+    parser::expression(file, text, 0..text.len())
+}
 
 /// A mistake in the text; parsing goes on after it where it can.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,4 +77,25 @@ pub struct SyntaxError {
     pub labels: Vec<(Span, String)>,
     /// What to do about it.
     pub help: Option<String>,
+}
+
+impl SyntaxError {
+    fn new(message: &str, span: Span) -> Self {
+        SyntaxError {
+            message: message.to_owned(),
+            span,
+            labels: Vec::new(),
+            help: None,
+        }
+    }
+
+    fn label(mut self, span: Span, text: &str) -> Self {
+        self.labels.push((span, text.to_owned()));
+        self
+    }
+
+    fn help(mut self, text: &str) -> Self {
+        self.help = Some(text.to_owned());
+        self
+    }
 }
