@@ -194,7 +194,9 @@ pub struct MapDesc {
 pub enum MapRole {
     /// `@x[k]` of the script.
     Keyed,
-    /// `@x` of the script: an array of one.
+    /// `@x` of the script: an array of one. A map whose values have eight bytes more than the type needs (rounded up to a
+    /// multiple of 8) holds there a `u64` that is not 0 once the script has assigned the map and 0 after `delete`: an unset
+    /// map is not printed at exit. Without it every integer is printed, and other values unless all their bytes are 0.
     Scalar,
     /// The ring buffer.
     Events,
@@ -555,10 +557,14 @@ pub const fn log2_buckets(bits: u8) -> u32 {
     1 + (64 - bits as u32 + 1) * (1 << bits)
 }
 
-/// Number of buckets of a linear histogram: one below, the steps, one above.
+/// Number of buckets of a linear histogram: one below, the whole steps, one above. Where the steps do not divide the span,
+/// the last bucket begins after the last whole step: a value `n` >= min falls into bucket `1 + (n - min) / step`, or the last.
 pub const fn linear_buckets(min: i64, max: i64, step: u64) -> u64 {
     let span = max.wrapping_sub(min) as u64;
-    if step == 0 { 2 } else { span.div_ceil(step).saturating_add(2) }
+    match span.checked_div(step) {
+        Some(steps) => steps.saturating_add(2),
+        None => 2,
+    }
 }
 
 /// Presentation of a stack.
