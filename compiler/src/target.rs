@@ -41,7 +41,8 @@ pub enum Arch {
 /// Where probe names come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProbeSource {
-    /// Traceable kernel functions, `function` or `function [module]` split: names are `function`.
+    /// Traceable kernel functions: names are `function`. A pattern `module:function` looks into that module only (`vmlinux`
+    /// is the kernel itself); its answers are plain `function` too.
     KernelFunctions,
     /// Tracepoints: names are `category:event`.
     Tracepoints,

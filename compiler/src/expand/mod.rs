@@ -5,6 +5,7 @@ use tapline_grammar::ast;
 use tapline_grammar::c_ast::CItem;
 use tapline_grammar::span::Span;
 
+use crate::probes::Provider;
 use crate::program::{Config, ProbeDesc, ProgramKind};
 use crate::typed::Limits;
 
@@ -41,6 +42,8 @@ pub struct ExpandedProbe {
 /// A concrete attach point.
 #[derive(Clone, Debug)]
 pub struct AttachPoint {
+    /// The provider's row.
+    pub provider: &'static Provider,
     /// Name and place for the manifest (cookie still 0).
     pub desc: ProbeDesc,
     /// The program type that serves it.
