@@ -1,6 +1,12 @@
 //! The only door to the traced system. The live system implements [`Target`] in the runtime; tests implement it with
 //! fixtures, so that the compiler runs without privilege and for another kernel than the one below it.
 
+mod glob;
+mod similar;
+
+pub use glob::Glob;
+pub use similar::similar;
+
 use crate::types::btf::Btf;
 
 /// Why the target cannot answer.

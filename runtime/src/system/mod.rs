@@ -1,0 +1,328 @@
+//! The live system: what [`Target`] answers for the machine we run on. Everything is read when first asked for, and then
+//! kept; a script that names no kernel function costs no look at the list of functions.
+
+pub mod features;
+pub mod functions;
+pub mod tracefs;
+
+use std::cell::OnceCell;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use tapline_compiler::target::{Arch, Feature, Glob, PidNamespace, ProbeSource, Target, TargetError, similar};
+use tapline_compiler::types::btf::{Btf, KindSet};
+
+use crate::symbols::kallsyms::KernelSymbols;
+use crate::sys::mmap::Mmap;
+use crate::sys::time::{KernelClock, now_ns};
+use features::Features;
+use functions::Functions;
+use tracefs::Tracefs;
+
+/// Files that stand in for the system's own.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// BTF of the kernel (`BPFTRACE_BTF`).
+    pub btf: Option<PathBuf>,
+    /// List of traceable functions (`--traceable-functions`).
+    pub traceable_functions: Option<PathBuf>,
+}
+
+impl Options {
+    /// As the environment says.
+    pub fn from_env() -> Self {
+        Self { btf: std::env::var_os("BPFTRACE_BTF").map(PathBuf::from), traceable_functions: None }
+    }
+}
+
+/// The machine we run on.
+#[derive(Debug)]
+pub struct System {
+    options: Options,
+    start_time_ns: u64,
+    tracefs: OnceCell<Result<Tracefs, TargetError>>,
+    btf: OnceCell<Result<Rc<Btf>, String>>,
+    functions: OnceCell<Result<Functions, TargetError>>,
+    blocked: OnceCell<Vec<String>>,
+    symbols: OnceCell<Rc<KernelSymbols>>,
+    possible_cpus: OnceCell<u32>,
+    features: Features,
+}
+
+/// Where the kernel shows its BTF.
+const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Inode of the initial pid namespace, a constant of the kernel (`PROC_PID_INIT_INO`).
+const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
+
+impl System {
+    /// The live system. Reads nothing yet but the clock.
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            start_time_ns: now_ns(KernelClock::Boot) as u64,
+            tracefs: OnceCell::new(),
+            btf: OnceCell::new(),
+            functions: OnceCell::new(),
+            blocked: OnceCell::new(),
+            symbols: OnceCell::new(),
+            possible_cpus: OnceCell::new(),
+            features: Features::default(),
+        }
+    }
+
+    /// tracefs, mounted for this process when nobody has.
+    pub fn tracefs(&self) -> Result<&Tracefs, TargetError> {
+        self.tracefs.get_or_init(Tracefs::find).as_ref().map_err(Clone::clone)
+    }
+
+    /// The kernel's BTF, or why there is none.
+    pub fn kernel_btf(&self) -> Result<&Rc<Btf>, &str> {
+        let path = self.options.btf.as_deref().unwrap_or(Path::new(KERNEL_BTF));
+        self.btf.get_or_init(|| open_btf(path).map(Rc::new)).as_ref().map_err(String::as_str)
+    }
+
+    /// The kernel's symbol table; empty when it cannot be read.
+    pub fn symbols(&self) -> &Rc<KernelSymbols> {
+        self.symbols.get_or_init(|| Rc::new(KernelSymbols::load().unwrap_or_default()))
+    }
+
+    /// The traceable functions. Where the kernel lists none, all functions of the symbol table.
+    pub fn functions(&self) -> Result<&Functions, TargetError> {
+        self.functions
+            .get_or_init(|| {
+                let listed = match &self.options.traceable_functions {
+                    Some(path) => return tracefs::read_text(path).map(Functions::from_text),
+                    None => self
+                        .tracefs()
+                        .and_then(|tracefs| tracefs::read_text(&tracefs.path("available_filter_functions"))),
+                };
+                match listed {
+                    Ok(text) if !text.is_empty() => Ok(Functions::from_text(text)),
+                    Ok(_) => Ok(Functions::from_symbols(self.symbols())),
+                    Err(error) => {
+                        let symbols = self.symbols();
+                        if symbols.iter().next().is_none() {
+                            return Err(functions::no_list(&error));
+                        }
+                        Ok(Functions::from_symbols(symbols))
+                    }
+                }
+            })
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+
+    /// True for functions that the kernel refuses kprobes on. Where the list cannot be read, nothing is.
+    pub fn is_blocked(&self, function: &str) -> bool {
+        let blocked = self.blocked.get_or_init(|| {
+            let text = tracefs::read_text(Path::new("/sys/kernel/debug/kprobes/blacklist")).unwrap_or_default();
+            functions::parse_blocklist(&text)
+        });
+        blocked.binary_search_by(|have| have.as_str().cmp(function)).is_ok()
+    }
+
+    /// Names of the raw tracepoints, from the types that the kernel makes for them.
+    fn raw_tracepoints(&self) -> Result<Vec<&str>, TargetError> {
+        if let Ok(btf) = self.kernel_btf() {
+            let names = btf
+                .own_ids()
+                .filter(|&id| KindSet::TYPEDEF.contains(btf.kind(id)))
+                .filter_map(|id| btf.name(id).strip_prefix("btf_trace_"));
+            return Ok(names.collect());
+        }
+        // Without BTF: the events, most of which have the name of their raw tracepoint. Those of syscalls have none.
+        let events = self.tracefs()?.events()?;
+        Ok(events
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .filter(|(category, _)| *category != "syscalls" && *category != "ftrace")
+            .map(|(_, event)| event)
+            .collect())
+    }
+
+    fn function_names(&self, pattern: &str) -> Result<Vec<String>, TargetError> {
+        // The BTF has nearly all functions and answers in half a millisecond; the kernel takes fifty to write its list.
+        if self.options.traceable_functions.is_none()
+            && let Some(name) = Glob::new(pattern).literal()
+            && self.kernel_btf().is_ok_and(|btf| btf.find(KindSet::FUNC, &name).is_some())
+        {
+            return Ok(vec![name]);
+        }
+        let is_pattern = Glob::new(pattern).literal().is_none();
+        let mut names: Vec<String> = self
+            .functions()?
+            .matching(pattern)
+            .into_iter()
+            .filter(|it| !is_pattern || !self.is_blocked(it.name))
+            .map(|it| it.name.to_owned())
+            .collect();
+        names.dedup();
+        Ok(names)
+    }
+}
+
+/// Maps a BTF file; reads it where it cannot be mapped (sysfs allows that since Linux 6.16).
+fn open_btf(path: &Path) -> Result<Btf, String> {
+    let fail = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let file = File::open(path).map_err(|error| fail(&error))?;
+    let len = file.metadata().map_err(|error| fail(&error))?.len();
+    // Only sysfs is mapped: a file that somebody shortens would raise SIGBUS.
+    let mapped =
+        path.starts_with("/sys").then(|| Mmap::read_only(&file, usize::try_from(len).unwrap_or(0)).ok()).flatten();
+    let data: Box<dyn AsRef<[u8]>> = match mapped {
+        Some(map) => Box::new(Mapped(map)),
+        None => Box::new(std::fs::read(path).map_err(|error| fail(&error))?),
+    };
+    Btf::new(data).map_err(|error| fail(&error))
+}
+
+struct Mapped(Mmap);
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Number of CPUs in a list such as `0-3,8`: one more than the highest, since per-CPU maps count from 0 without gaps.
+fn parse_possible(text: &str) -> Option<u32> {
+    parse_cpu_list(text)?.last().map(|highest| highest + 1)
+}
+
+/// The CPUs of a list such as `0-3,8`.
+pub fn parse_cpu_list(text: &str) -> Option<Vec<u32>> {
+    /// More than any kernel supports.
+    const LIMIT: u32 = 1 << 16;
+    let mut cpus = Vec::new();
+    for range in text.trim().split(',').filter(|range| !range.is_empty()) {
+        let (low, high) = range.split_once('-').unwrap_or((range, range));
+        let (low, high): (u32, u32) = (low.parse().ok()?, high.parse().ok()?);
+        if high >= LIMIT {
+            return None;
+        }
+        cpus.extend(low..=high);
+    }
+    Some(cpus)
+}
+
+/// The CPUs that are on line; CPU 0 alone when the system does not say.
+pub fn online_cpus() -> Vec<u32> {
+    let text = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    parse_cpu_list(&text).filter(|cpus| !cpus.is_empty()).unwrap_or_else(|| vec![0])
+}
+
+fn select<'a>(names: impl Iterator<Item = &'a str>, pattern: &str) -> Vec<String> {
+    let glob = Glob::new(pattern);
+    let mut found: Vec<String> = names.filter(|name| glob.matches(name)).map(str::to_owned).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+impl Target for System {
+    fn arch(&self) -> Arch {
+        if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 }
+    }
+
+    fn btf(&self) -> Option<&Btf> {
+        self.kernel_btf().ok().map(|btf| &**btf)
+    }
+
+    fn tracepoint_format(&self, category: &str, event: &str) -> Result<String, TargetError> {
+        self.tracefs()?.format(category, event)
+    }
+
+    fn probe_names(&self, source: ProbeSource, pattern: &str) -> Result<Vec<String>, TargetError> {
+        match source {
+            ProbeSource::KernelFunctions => self.function_names(pattern),
+            ProbeSource::Tracepoints => {
+                let tracefs = self.tracefs()?;
+                if let Some((category, event)) =
+                    Glob::new(pattern).literal().as_deref().and_then(|it| it.split_once(':'))
+                {
+                    let exists = tracefs.has_event(category, event);
+                    return Ok(exists.then(|| pattern.to_owned()).into_iter().collect());
+                }
+                Ok(select(tracefs.events()?.lines(), pattern))
+            }
+            ProbeSource::RawTracepoints => Ok(select(self.raw_tracepoints()?.into_iter(), pattern)),
+        }
+    }
+
+    fn similar_probes(&self, source: ProbeSource, name: &str) -> Vec<String> {
+        match source {
+            ProbeSource::KernelFunctions => {
+                self.functions().map(|list| similar(name, list.iter().map(|it| it.name))).unwrap_or_default()
+            }
+            ProbeSource::Tracepoints => {
+                let events = self.tracefs().and_then(Tracefs::events);
+                events.map(|events| similar(name, events.lines())).unwrap_or_default()
+            }
+            ProbeSource::RawTracepoints => self.raw_tracepoints().map(|names| similar(name, names)).unwrap_or_default(),
+        }
+    }
+
+    fn kernel_symbol(&self, name: &str) -> Option<u64> {
+        self.symbols().find(name).map(|symbol| symbol.address)
+    }
+
+    fn has(&self, feature: Feature) -> bool {
+        self.features.has(feature)
+    }
+
+    fn possible_cpus(&self) -> u32 {
+        *self.possible_cpus.get_or_init(|| {
+            let text = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+            parse_possible(&text).unwrap_or(1)
+        })
+    }
+
+    fn start_time_ns(&self) -> u64 {
+        self.start_time_ns
+    }
+
+    fn pid_namespace(&self) -> Option<PidNamespace> {
+        use std::os::unix::fs::MetadataExt;
+        let namespace = std::fs::metadata("/proc/self/ns/pid").ok()?;
+        let found = PidNamespace { dev: namespace.dev(), ino: namespace.ino() };
+        (found.ino != INITIAL_PID_NAMESPACE).then_some(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_lists_are_read() {
+        assert_eq!(parse_cpu_list("0-3,8\n"), Some(vec![0, 1, 2, 3, 8]));
+        assert_eq!(parse_cpu_list("0"), Some(vec![0]));
+        assert_eq!(parse_cpu_list("0-4294967295"), None);
+        assert_eq!(parse_cpu_list("a-b"), None);
+        assert_eq!(parse_possible("0-3,8"), Some(9));
+        assert_eq!(parse_possible(""), None);
+    }
+
+    #[test]
+    fn selection_is_sorted_and_unique() {
+        let names = ["b:x", "a:y", "b:x", "c:z"];
+        assert_eq!(select(names.into_iter(), "[ab]:*"), ["a:y", "b:x"]);
+    }
+
+    #[test]
+    fn a_missing_btf_says_which_file() {
+        let options = Options { btf: Some("/nonexistent/btf".into()), traceable_functions: None };
+        let system = System::new(options);
+        assert!(system.btf().is_none());
+        assert!(system.kernel_btf().is_err_and(|why| why.starts_with("/nonexistent/btf: ")));
+    }
+
+    #[test]
+    fn the_clock_and_the_cpus_make_sense() {
+        let system = System::new(Options::default());
+        assert!(system.start_time_ns() > 0);
+        assert!(system.possible_cpus() >= online_cpus().len() as u32);
+    }
+}
