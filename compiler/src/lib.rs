@@ -7,6 +7,7 @@ pub mod index;
 pub mod ir;
 pub mod number;
 pub mod probes;
+pub mod lower;
 pub mod program;
 pub mod render;
 pub mod similar;

@@ -180,10 +180,7 @@ pub fn parse(name: &str, text: &str) -> Result<Case, HeaderError> {
         body.push_str(shebang);
     }
     while let Some((index, line)) = lines.next_if(|(_, line)| line.starts_with("//")) {
-        let fail = |message: String| HeaderError {
-            line: index + 1,
-            message,
-        };
+        let fail = |message: String| HeaderError { line: index + 1, message };
         let line = line.trim_end_matches(['\n', '\r']);
         let comment = line.get(2..).unwrap_or_default();
         if let Some((repeat, text)) = expected_line(comment) {
@@ -195,9 +192,7 @@ pub fn parse(name: &str, text: &str) -> Result<Case, HeaderError> {
                     continue;
                 }
                 Target::Nothing => {
-                    return Err(fail(
-                        "an expected line without @stdout: or @stderr: before it".into(),
-                    ));
+                    return Err(fail("an expected line without @stdout: or @stderr: before it".into()));
                 }
             };
             if let Some(block) = blocks.last_mut() {
@@ -208,9 +203,7 @@ pub fn parse(name: &str, text: &str) -> Result<Case, HeaderError> {
         let Some(entry) = comment.trim_start().strip_prefix('@') else {
             continue;
         };
-        let (key, value) = entry
-            .split_once(':')
-            .ok_or_else(|| fail(format!("no colon after @{entry}")))?;
+        let (key, value) = entry.split_once(':').ok_or_else(|| fail(format!("no colon after @{entry}")))?;
         let value = value.trim();
         let (key, qualifier) = match key.split_once(' ') {
             Some((key, qualifier)) => (key, qualifier.trim()),
@@ -229,12 +222,8 @@ pub fn parse(name: &str, text: &str) -> Result<Case, HeaderError> {
                 value.clone_into(&mut run.name);
             }
             "stdout" | "stderr" => {
-                let mode =
-                    mode(qualifier).ok_or_else(|| fail(format!("unknown mode {qualifier:?}")))?;
-                let block = Block {
-                    mode,
-                    lines: Vec::new(),
-                };
+                let mode = mode(qualifier).ok_or_else(|| fail(format!("unknown mode {qualifier:?}")))?;
+                let block = Block { mode, lines: Vec::new() };
                 if key == "stdout" {
                     target = Target::Stdout;
                     run.stdout.push(block);
@@ -256,11 +245,7 @@ pub fn parse(name: &str, text: &str) -> Result<Case, HeaderError> {
         runs.push(run);
         runs.remove(0);
     }
-    Ok(Case {
-        name: name.to_owned(),
-        body,
-        runs,
-    })
+    Ok(Case { name: name.to_owned(), body, runs })
 }
 
 fn mode(qualifier: &str) -> Option<Mode> {
@@ -278,18 +263,9 @@ fn expected_line(comment: &str) -> Option<(Repeat, String)> {
     let (count, text) = comment.split_once('|')?;
     let repeat = match count {
         "" => Repeat::exactly(1),
-        "+" => Repeat {
-            least: 1,
-            most: None,
-        },
-        "*" => Repeat {
-            least: 0,
-            most: None,
-        },
-        "?" => Repeat {
-            least: 0,
-            most: Some(1),
-        },
+        "+" => Repeat { least: 1, most: None },
+        "*" => Repeat { least: 0, most: None },
+        "?" => Repeat { least: 0, most: Some(1) },
         digits => Repeat::exactly(digits.parse().ok()?),
     };
     Some((repeat, text.strip_prefix(' ').unwrap_or(text).to_owned()))
@@ -310,24 +286,18 @@ fn set(run: &mut Run, key: &str, value: &str) -> Result<(), String> {
         "options" => run.options = words(value)?,
         "args" => run.args = words(value)?,
         "env" => {
-            let (name, value) = value
-                .split_once('=')
-                .ok_or_else(|| "@env wants NAME=VALUE".to_owned())?;
+            let (name, value) = value.split_once('=').ok_or_else(|| "@env wants NAME=VALUE".to_owned())?;
             run.env.push((name.to_owned(), value.to_owned()));
         }
         "workload" => run.workloads.push(words(value)?),
         "end" => run.end = Some(end(value)?),
         "check" => run.checks.push(value.to_owned()),
         "exit" => {
-            run.exit = value
-                .parse()
-                .map_err(|_| "@exit wants a number".to_owned())?;
+            run.exit = value.parse().map_err(|_| "@exit wants a number".to_owned())?;
         }
         "timeout" => {
             let seconds = value.trim_end_matches('s');
-            let seconds = seconds
-                .parse()
-                .map_err(|_| "@timeout wants seconds".to_owned())?;
+            let seconds = seconds.parse().map_err(|_| "@timeout wants seconds".to_owned())?;
             run.timeout = Duration::from_secs(seconds);
         }
         "kernel" => {
@@ -335,12 +305,7 @@ fn set(run: &mut Run, key: &str, value: &str) -> Result<(), String> {
                 run.kernel.push(kernel_bound(bound.trim())?);
             }
         }
-        "needs" => run.needs.extend(
-            value
-                .split([',', ' '])
-                .filter(|word| !word.is_empty())
-                .map(str::to_owned),
-        ),
+        "needs" => run.needs.extend(value.split([',', ' ']).filter(|word| !word.is_empty()).map(str::to_owned)),
         "reference" => {
             let (word, reason) = value.split_once(' ').unwrap_or((value, ""));
             let reason = reason.trim();
@@ -373,9 +338,7 @@ fn end(value: &str) -> Result<End, String> {
                 after = Duration::from_millis(milliseconds.ok_or("after wants milliseconds")?);
             }
             _ => {
-                return Err(format!(
-                    "@end is exit, or INT|TERM [after MS], not {value:?}"
-                ));
+                return Err(format!("@end is exit, or INT|TERM [after MS], not {value:?}"));
             }
         }
     }
@@ -390,8 +353,8 @@ fn kernel_bound(text: &str) -> Result<KernelBound, String> {
     } else {
         return Err(format!("@kernel wants >= X.Y or < X.Y, not {text:?}"));
     };
-    let version = crate::features::version(version.trim())
-        .ok_or_else(|| format!("not a kernel version: {version:?}"))?;
+    let version =
+        crate::features::version(version.trim()).ok_or_else(|| format!("not a kernel version: {version:?}"))?;
     Ok(KernelBound { at_least, version })
 }
 
@@ -446,10 +409,7 @@ mod tests {
             // part of the script\n\
             BEGIN { exit() }\n";
         let case = parse("a/b", text).unwrap();
-        assert_eq!(
-            case.body,
-            "#!/usr/bin/env tapline\n\n// part of the script\nBEGIN { exit() }\n"
-        );
+        assert_eq!(case.body, "#!/usr/bin/env tapline\n\n// part of the script\nBEGIN { exit() }\n");
         let run = &case.runs[0];
         assert_eq!(case.runs.len(), 1);
         assert_eq!(run.options, ["-q", "-f", "a b"]);
@@ -465,20 +425,10 @@ mod tests {
 
     #[test]
     fn runs_share_what_stands_before_them() {
-        let text =
-            "// @timeout: 3\n// @run: one\n// @args: 1\n// @run: two\n// @args: 2\n\nBEGIN {}\n";
+        let text = "// @timeout: 3\n// @run: one\n// @args: 1\n// @run: two\n// @args: 2\n\nBEGIN {}\n";
         let case = parse("a/b", text).unwrap();
-        let seen: Vec<_> = case
-            .runs
-            .iter()
-            .map(|run| {
-                (
-                    run.name.as_str(),
-                    run.args[0].as_str(),
-                    run.timeout.as_secs(),
-                )
-            })
-            .collect();
+        let seen: Vec<_> =
+            case.runs.iter().map(|run| (run.name.as_str(), run.args[0].as_str(), run.timeout.as_secs())).collect();
         assert_eq!(seen, [("one", "1", 3), ("two", "2", 3)]);
     }
 

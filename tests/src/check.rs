@@ -22,11 +22,7 @@ pub struct Facts<'a> {
 
 /// Evaluates a whole expression; an error says what could not be understood or found.
 pub fn evaluate(source: &str, facts: Facts<'_>) -> Result<i128, String> {
-    let mut parser = Parser {
-        characters: source.chars().peekable(),
-        facts,
-        depth: 0,
-    };
+    let mut parser = Parser { characters: source.chars().peekable(), facts, depth: 0 };
     let value = parser.expression(0)?;
     parser.blanks();
     match parser.characters.next() {
@@ -105,10 +101,7 @@ impl Parser<'_> {
             return self.operand().map(|value| -value);
         }
         let mut word = String::new();
-        while let Some(character) = self
-            .characters
-            .next_if(|c| c.is_alphanumeric() || *c == '_')
-        {
+        while let Some(character) = self.characters.next_if(|c| c.is_alphanumeric() || *c == '_') {
             word.push(character);
         }
         if word.starts_with(|c: char| c.is_ascii_digit()) {
@@ -121,10 +114,7 @@ impl Parser<'_> {
             let argument = self.argument()?;
             return function(&word, &argument, self.facts);
         }
-        captured(&word, self.facts)?
-            .first()
-            .copied()
-            .ok_or_else(|| format!("nothing was kept under the name {word}"))
+        captured(&word, self.facts)?.first().copied().ok_or_else(|| format!("nothing was kept under the name {word}"))
     }
 
     /// The raw text up to the closing parenthesis; inner ones must be balanced.
@@ -183,19 +173,10 @@ fn captured(name: &str, facts: Facts<'_>) -> Result<Vec<i128>, String> {
 fn function(name: &str, argument: &str, facts: Facts<'_>) -> Result<i128, String> {
     let missing = || format!("{name}({argument}): nothing like it was printed");
     match name {
-        "lines" => Ok(facts
-            .lines
-            .iter()
-            .filter(|line| line.contains(argument))
-            .count() as i128),
+        "lines" => Ok(facts.lines.iter().filter(|line| line.contains(argument)).count() as i128),
         "value" => {
             let head = format!("{argument}: ");
-            let text = facts
-                .lines
-                .iter()
-                .rev()
-                .find_map(|line| line.strip_prefix(&head))
-                .ok_or_else(missing)?;
+            let text = facts.lines.iter().rev().find_map(|line| line.strip_prefix(&head)).ok_or_else(missing)?;
             text.trim().parse().map_err(|_| missing())
         }
         "rows" | "sum" => {
@@ -208,18 +189,11 @@ fn function(name: &str, argument: &str, facts: Facts<'_>) -> Result<i128, String
             if name == "rows" {
                 return Ok(values.count() as i128);
             }
-            values
-                .map(|value| value.trim().parse::<i128>().map_err(|_| missing()))
-                .sum()
+            values.map(|value| value.trim().parse::<i128>().map_err(|_| missing())).sum()
         }
         "total" | "lowest" | "highest" => {
             let buckets = histogram(argument, facts).ok_or_else(missing)?;
-            let filled = || {
-                buckets
-                    .iter()
-                    .filter(|(_, count)| *count > 0)
-                    .map(|(low, _)| *low)
-            };
+            let filled = || buckets.iter().filter(|(_, count)| *count > 0).map(|(low, _)| *low);
             match name {
                 "total" => Ok(buckets.iter().map(|(_, count)| count).sum()),
                 "lowest" => filled().next().ok_or_else(missing),
@@ -245,16 +219,8 @@ fn function(name: &str, argument: &str, facts: Facts<'_>) -> Result<i128, String
 /// The buckets under the last line `NAME:`, as lower bound and count.
 fn histogram(name: &str, facts: Facts<'_>) -> Option<Vec<(i128, i128)>> {
     let head = format!("{name}:");
-    let begin = facts
-        .lines
-        .iter()
-        .rposition(|line| line.trim_end() == head)?;
-    let buckets: Vec<_> = facts
-        .lines
-        .iter()
-        .skip(begin + 1)
-        .map_while(|line| bucket(line))
-        .collect();
+    let begin = facts.lines.iter().rposition(|line| line.trim_end() == head)?;
+    let buckets: Vec<_> = facts.lines.iter().skip(begin + 1).map_while(|line| bucket(line)).collect();
     (!buckets.is_empty()).then_some(buckets)
 }
 
@@ -262,11 +228,7 @@ fn histogram(name: &str, facts: Facts<'_>) -> Option<Vec<(i128, i128)>> {
 fn bucket(line: &str) -> Option<(i128, i128)> {
     let (range, rest) = line.split_once([')', ']'])?;
     let count = rest.split_whitespace().next()?.parse().ok()?;
-    let low = range
-        .trim_start_matches(['[', '('])
-        .split(',')
-        .next()?
-        .trim();
+    let low = range.trim_start_matches(['[', '(']).split(',').next()?.trim();
     if low == "..." {
         return Some((i128::MIN, count));
     }
@@ -303,17 +265,8 @@ mod tests {
     ];
 
     fn value(source: &str) -> Result<i128, String> {
-        let captures = vec![
-            ("n".to_owned(), "5".to_owned()),
-            ("n".to_owned(), "7".to_owned()),
-        ];
-        evaluate(
-            source,
-            Facts {
-                lines: LINES,
-                captures: &captures,
-            },
-        )
+        let captures = vec![("n".to_owned(), "5".to_owned()), ("n".to_owned(), "7".to_owned())];
+        evaluate(source, Facts { lines: LINES, captures: &captures })
     }
 
     #[test]
@@ -339,10 +292,7 @@ mod tests {
     #[test]
     fn captures_are_numbers() {
         assert_eq!(value("n"), Ok(5));
-        assert_eq!(
-            value("all(n) + times(n) + last(n) + most(n) - least(n)"),
-            Ok(23)
-        );
+        assert_eq!(value("all(n) + times(n) + last(n) + most(n) - least(n)"), Ok(23));
         assert!(value("unknown").is_err());
     }
 }

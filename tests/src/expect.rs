@@ -17,10 +17,7 @@ pub struct Repeat {
 impl Repeat {
     /// Exactly `count` times.
     pub fn exactly(count: usize) -> Repeat {
-        Repeat {
-            least: count,
-            most: Some(count),
-        }
+        Repeat { least: count, most: Some(count) }
     }
 }
 
@@ -76,11 +73,7 @@ pub fn compare(block: &Block, patterns: &[Pattern], actual: &[&str]) -> Result<C
 fn items(block: &Block, patterns: &[Pattern]) -> Vec<Item> {
     let mut items = Vec::new();
     for (line, pattern) in block.lines.iter().zip(patterns) {
-        let item = |optional, repeatable| Item {
-            pattern: pattern.clone(),
-            optional,
-            repeatable,
-        };
+        let item = |optional, repeatable| Item { pattern: pattern.clone(), optional, repeatable };
         items.extend((0..line.repeat.least).map(|_| item(false, false)));
         match line.repeat.most {
             None => items.push(item(true, true)),
@@ -112,11 +105,7 @@ fn aligned(items: &[Item], actual: &[&str], extra_cost: u32) -> Result<Captures,
         for column in (0..=actual.len()).rev() {
             let item = items.get(row);
             let line = actual.get(column);
-            let mut best = if item.is_none() && line.is_none() {
-                (0, Step::End)
-            } else {
-                (u32::MAX, Step::End)
-            };
+            let mut best = if item.is_none() && line.is_none() { (0, Step::End) } else { (u32::MAX, Step::End) };
             let mut consider = |price: u32, step: Step| {
                 if price < best.0 {
                     best = (price, step);
@@ -132,21 +121,12 @@ fn aligned(items: &[Item], actual: &[&str], extra_cost: u32) -> Result<Captures,
             }
             if let Some(item) = item {
                 let price = u32::from(!item.optional);
-                consider(
-                    cell(&cost, row + 1, column).saturating_add(price),
-                    Step::MissingItem,
-                );
+                consider(cell(&cost, row + 1, column).saturating_add(price), Step::MissingItem);
             }
             if line.is_some() {
-                consider(
-                    cell(&cost, row, column + 1).saturating_add(extra_cost),
-                    Step::ExtraLine,
-                );
+                consider(cell(&cost, row, column + 1).saturating_add(extra_cost), Step::ExtraLine);
             }
-            if let (Some(cost), Some(step)) = (
-                cost.get_mut(at(row, column)),
-                steps.get_mut(at(row, column)),
-            ) {
+            if let (Some(cost), Some(step)) = (cost.get_mut(at(row, column)), steps.get_mut(at(row, column))) {
                 *cost = best.0;
                 *step = best.1;
             }
@@ -177,20 +157,12 @@ fn aligned(items: &[Item], actual: &[&str], extra_cost: u32) -> Result<Captures,
                 row += 1;
             }
             Step::ExtraLine => {
-                push_line(
-                    &mut difference,
-                    if extra_cost == 0 { ' ' } else { '+' },
-                    line,
-                );
+                push_line(&mut difference, if extra_cost == 0 { ' ' } else { '+' }, line);
                 column += 1;
             }
         }
     }
-    if differs {
-        Err(difference)
-    } else {
-        Ok(captures)
-    }
+    if differs { Err(difference) } else { Ok(captures) }
 }
 
 fn push_line(text: &mut String, mark: char, line: &str) {
@@ -205,11 +177,7 @@ fn unordered(block: &Block, patterns: &[Pattern], actual: &[&str]) -> Result<Cap
     let mut difference = String::new();
     // A literal line is never taken by a placeholder that fits it too.
     let mut order: Vec<usize> = (0..patterns.len()).collect();
-    order.sort_by_key(|&index| {
-        patterns
-            .get(index)
-            .is_none_or(|pattern| !pattern.is_literal())
-    });
+    order.sort_by_key(|&index| patterns.get(index).is_none_or(|pattern| !pattern.is_literal()));
     for line in actual {
         let taken = order.iter().copied().find_map(|index| {
             let most = block.lines.get(index)?.repeat.most;
@@ -236,27 +204,18 @@ fn unordered(block: &Block, patterns: &[Pattern], actual: &[&str]) -> Result<Cap
     if difference.is_empty() {
         Ok(captures)
     } else {
-        Err(format!(
-            "--- expected (in any order)\n+++ actual\n{difference}"
-        ))
+        Err(format!("--- expected (in any order)\n+++ actual\n{difference}"))
     }
 }
 
 fn absent(patterns: &[Pattern], actual: &[&str]) -> Result<Captures, String> {
     let mut difference = String::new();
     for line in actual {
-        if patterns
-            .iter()
-            .any(|pattern| pattern.matches(line).is_some())
-        {
+        if patterns.iter().any(|pattern| pattern.matches(line).is_some()) {
             push_line(&mut difference, '+', line);
         }
     }
-    if difference.is_empty() {
-        Ok(Captures::new())
-    } else {
-        Err(format!("lines that must not come:\n{difference}"))
-    }
+    if difference.is_empty() { Ok(Captures::new()) } else { Err(format!("lines that must not come:\n{difference}")) }
 }
 
 #[cfg(test)]
@@ -269,31 +228,16 @@ mod tests {
             mode,
             lines: expected
                 .iter()
-                .map(|(repeat, text)| ExpectedLine {
-                    repeat: *repeat,
-                    text: (*text).to_owned(),
-                })
+                .map(|(repeat, text)| ExpectedLine { repeat: *repeat, text: (*text).to_owned() })
                 .collect(),
         };
-        let patterns: Vec<Pattern> = expected
-            .iter()
-            .map(|(_, text)| Pattern::new(text).unwrap())
-            .collect();
+        let patterns: Vec<Pattern> = expected.iter().map(|(_, text)| Pattern::new(text).unwrap()).collect();
         compare(&block, &patterns, actual)
     }
 
-    const ONE: Repeat = Repeat {
-        least: 1,
-        most: Some(1),
-    };
-    const SOME: Repeat = Repeat {
-        least: 1,
-        most: None,
-    };
-    const MAYBE: Repeat = Repeat {
-        least: 0,
-        most: Some(1),
-    };
+    const ONE: Repeat = Repeat { least: 1, most: Some(1) };
+    const SOME: Repeat = Repeat { least: 1, most: None };
+    const MAYBE: Repeat = Repeat { least: 0, most: Some(1) };
 
     #[test]
     fn exact_wants_every_line_in_order() {
@@ -322,30 +266,9 @@ mod tests {
 
     #[test]
     fn contains_skips_and_unordered_counts() {
-        assert!(
-            check(
-                Mode::Contains,
-                &[(ONE, "b"), (ONE, "d")],
-                &["a", "b", "c", "d"]
-            )
-            .is_ok()
-        );
-        assert!(
-            check(
-                Mode::Contains,
-                &[(ONE, "d"), (ONE, "b")],
-                &["a", "b", "c", "d"]
-            )
-            .is_err()
-        );
-        assert!(
-            check(
-                Mode::Unordered,
-                &[(ONE, "{{word}}"), (ONE, "b")],
-                &["b", "a"]
-            )
-            .is_ok()
-        );
+        assert!(check(Mode::Contains, &[(ONE, "b"), (ONE, "d")], &["a", "b", "c", "d"]).is_ok());
+        assert!(check(Mode::Contains, &[(ONE, "d"), (ONE, "b")], &["a", "b", "c", "d"]).is_err());
+        assert!(check(Mode::Unordered, &[(ONE, "{{word}}"), (ONE, "b")], &["b", "a"]).is_ok());
         assert!(check(Mode::Unordered, &[(ONE, "b")], &["b", "b"]).is_err());
         assert!(check(Mode::Absent, &[(ONE, "WARN{{any}}")], &["ok"]).is_ok());
         assert!(check(Mode::Absent, &[(ONE, "WARN{{any}}")], &["WARNING"]).is_err());
@@ -354,12 +277,6 @@ mod tests {
     #[test]
     fn captures_come_from_the_alignment() {
         let captures = check(Mode::Exact, &[(SOME, "{{int:n}}")], &["1", "2"]).unwrap();
-        assert_eq!(
-            captures,
-            vec![
-                ("n".to_owned(), "1".to_owned()),
-                ("n".to_owned(), "2".to_owned())
-            ]
-        );
+        assert_eq!(captures, vec![("n".to_owned(), "1".to_owned()), ("n".to_owned(), "2".to_owned())]);
     }
 }

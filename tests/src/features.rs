@@ -19,64 +19,30 @@ struct Feature {
 }
 
 const FEATURES: &[Feature] = &[
-    Feature {
-        name: "vm",
-        present: in_machine,
-    },
-    Feature {
-        name: "disk",
-        present: || std::env::var_os(DISK).is_some(),
-    },
-    Feature {
-        name: "kprobe",
-        present: || pmu("kprobe"),
-    },
+    Feature { name: "vm", present: in_machine },
+    Feature { name: "disk", present: || std::env::var_os(DISK).is_some() },
+    Feature { name: "kprobe", present: || pmu("kprobe") },
     Feature {
         name: "kprobe.multi",
-        present: || {
-            pmu("kprobe")
-                && symbol("bpf_kprobe_multi_link_attach")
-                && in_tracefs("available_filter_functions")
-        },
+        present: || pmu("kprobe") && symbol("bpf_kprobe_multi_link_attach") && in_tracefs("available_filter_functions"),
     },
     Feature {
         name: "kprobe.session",
-        present: || {
-            pmu("kprobe")
-                && symbol("bpf_session_is_return")
-                && in_tracefs("available_filter_functions")
-        },
+        present: || pmu("kprobe") && symbol("bpf_session_is_return") && in_tracefs("available_filter_functions"),
     },
-    Feature {
-        name: "uprobe",
-        present: || pmu("uprobe"),
-    },
-    Feature {
-        name: "uprobe.multi",
-        present: || pmu("uprobe") && symbol("bpf_uprobe_multi_link_attach"),
-    },
+    Feature { name: "uprobe", present: || pmu("uprobe") },
+    Feature { name: "uprobe.multi", present: || pmu("uprobe") && symbol("bpf_uprobe_multi_link_attach") },
     Feature {
         name: "fentry",
         present: || symbol("register_ftrace_direct") && in_tracefs("available_filter_functions"),
     },
-    Feature {
-        name: "btf",
-        present: || Path::new("/sys/kernel/btf/vmlinux").exists(),
-    },
-    Feature {
-        name: "hardware",
-        present: || pmu("cpu") || pmu("cpu_core"),
-    },
+    Feature { name: "btf", present: || Path::new("/sys/kernel/btf/vmlinux").exists() },
+    Feature { name: "hardware", present: || pmu("cpu") || pmu("cpu_core") },
     Feature {
         name: "ipv6",
-        present: || {
-            std::fs::read_to_string("/proc/net/if_inet6").is_ok_and(|text| !text.is_empty())
-        },
+        present: || std::fs::read_to_string("/proc/net/if_inet6").is_ok_and(|text| !text.is_empty()),
     },
-    Feature {
-        name: "smp",
-        present: || std::thread::available_parallelism().is_ok_and(|count| count.get() > 1),
-    },
+    Feature { name: "smp", present: || std::thread::available_parallelism().is_ok_and(|count| count.get() > 1) },
 ];
 
 fn in_machine() -> bool {
@@ -84,25 +50,19 @@ fn in_machine() -> bool {
 }
 
 fn pmu(name: &str) -> bool {
-    Path::new("/sys/bus/event_source/devices")
-        .join(name)
-        .exists()
+    Path::new("/sys/bus/event_source/devices").join(name).exists()
 }
 
 fn in_tracefs(path: &str) -> bool {
-    TRACEFS
-        .iter()
-        .any(|root| Path::new(root).join(path).exists())
+    TRACEFS.iter().any(|root| Path::new(root).join(path).exists())
 }
 
 /// Whether the kernel has a symbol of this name, whatever its address.
 fn symbol(name: &str) -> bool {
     use std::sync::OnceLock;
     static SYMBOLS: OnceLock<String> = OnceLock::new();
-    let text =
-        SYMBOLS.get_or_init(|| std::fs::read_to_string("/proc/kallsyms").unwrap_or_default());
-    text.lines()
-        .any(|line| line.split_whitespace().nth(2) == Some(name))
+    let text = SYMBOLS.get_or_init(|| std::fs::read_to_string("/proc/kallsyms").unwrap_or_default());
+    text.lines().any(|line| line.split_whitespace().nth(2) == Some(name))
 }
 
 /// Why a need is not met; `None` when it is. Besides the table: `function:NAME` (kernel symbol), `tracepoint:CATEGORY:NAME`
@@ -132,13 +92,7 @@ pub fn unmet(need: &str) -> Option<String> {
 /// Major and minor number at the start of a version text.
 pub fn version(text: &str) -> Option<(u32, u32)> {
     let mut numbers = text.split(|c: char| !c.is_ascii_digit());
-    Some((
-        numbers.next()?.parse().ok()?,
-        numbers
-            .next()
-            .and_then(|minor| minor.parse().ok())
-            .unwrap_or(0),
-    ))
+    Some((numbers.next()?.parse().ok()?, numbers.next().and_then(|minor| minor.parse().ok()).unwrap_or(0)))
 }
 
 /// The version of the running kernel.

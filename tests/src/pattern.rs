@@ -78,10 +78,7 @@ impl Pattern {
         if !rest.is_empty() {
             tokens.push(Token::Literal(rest.to_owned()));
         }
-        Ok(Pattern {
-            source: source.to_owned(),
-            tokens,
-        })
+        Ok(Pattern { source: source.to_owned(), tokens })
     }
 
     /// The line as it was written.
@@ -91,9 +88,7 @@ impl Pattern {
 
     /// Whether it holds no placeholder.
     pub fn is_literal(&self) -> bool {
-        self.tokens
-            .iter()
-            .all(|token| matches!(token, Token::Literal(_)))
+        self.tokens.iter().all(|token| matches!(token, Token::Literal(_)))
     }
 
     /// Matches a whole line; what the named placeholders stood for.
@@ -106,10 +101,7 @@ impl Pattern {
 fn placeholder(inside: &str) -> Result<Token, PatternError> {
     if inside.contains('|') {
         let texts = inside.split('|').map(str::to_owned).collect();
-        return Ok(Token::Placeholder {
-            kind: Kind::OneOf(texts),
-            name: None,
-        });
+        return Ok(Token::Placeholder { kind: Kind::OneOf(texts), name: None });
     }
     let (kind, name) = match inside.split_once(':') {
         Some((kind, name)) => (kind, Some(name.to_owned())),
@@ -124,9 +116,7 @@ fn placeholder(inside: &str) -> Result<Token, PatternError> {
         "time" => Kind::Time,
         " " => Kind::Blanks,
         _ => {
-            return Err(PatternError {
-                placeholder: inside.to_owned(),
-            });
+            return Err(PatternError { placeholder: inside.to_owned() });
         }
     };
     Ok(Token::Placeholder { kind, name })
@@ -134,32 +124,24 @@ fn placeholder(inside: &str) -> Result<Token, PatternError> {
 
 /// The length of the longest prefix whose characters all satisfy `accept`.
 fn span(text: &str, accept: impl Fn(char) -> bool) -> usize {
-    text.find(|character| !accept(character))
-        .unwrap_or(text.len())
+    text.find(|character| !accept(character)).unwrap_or(text.len())
 }
 
 impl Kind {
     /// Every length, longest first, that this placeholder could take from the start of `text`.
     fn lengths(&self, text: &str) -> Vec<usize> {
         let down_to = |shortest: usize, longest: usize| -> Vec<usize> {
-            (shortest..=longest)
-                .rev()
-                .filter(|&length| text.is_char_boundary(length))
-                .collect()
+            (shortest..=longest).rev().filter(|&length| text.is_char_boundary(length)).collect()
         };
         match self {
             Kind::Int => {
                 let sign = usize::from(text.starts_with('-'));
-                let digits = text
-                    .get(sign..)
-                    .map_or(0, |rest| span(rest, |c| c.is_ascii_digit()));
+                let digits = text.get(sign..).map_or(0, |rest| span(rest, |c| c.is_ascii_digit()));
                 down_to(sign + 1, sign + digits)
             }
             Kind::Hex => {
                 let prefix = if text.starts_with("0x") { 2 } else { 0 };
-                let digits = text
-                    .get(prefix..)
-                    .map_or(0, |rest| span(rest, |c| c.is_ascii_hexdigit()));
+                let digits = text.get(prefix..).map_or(0, |rest| span(rest, |c| c.is_ascii_hexdigit()));
                 down_to(prefix + 1, prefix + digits)
             }
             Kind::Float => {
@@ -175,20 +157,14 @@ impl Kind {
             Kind::Time => {
                 let is_time = text.get(..8).is_some_and(|time| {
                     time.char_indices().all(|(index, character)| {
-                        if index == 2 || index == 5 {
-                            character == ':'
-                        } else {
-                            character.is_ascii_digit()
-                        }
+                        if index == 2 || index == 5 { character == ':' } else { character.is_ascii_digit() }
                     })
                 });
                 if is_time { vec![8] } else { Vec::new() }
             }
-            Kind::OneOf(texts) => texts
-                .iter()
-                .filter(|option| text.starts_with(option.as_str()))
-                .map(String::len)
-                .collect(),
+            Kind::OneOf(texts) => {
+                texts.iter().filter(|option| text.starts_with(option.as_str())).map(String::len).collect()
+            }
         }
     }
 }
@@ -198,9 +174,9 @@ fn matches(tokens: &[Token], text: &str, captures: &mut Captures) -> bool {
         return text.is_empty();
     };
     match first {
-        Token::Literal(literal) => text
-            .strip_prefix(literal.as_str())
-            .is_some_and(|text| matches(rest, text, captures)),
+        Token::Literal(literal) => {
+            text.strip_prefix(literal.as_str()).is_some_and(|text| matches(rest, text, captures))
+        }
         Token::Placeholder { kind, name } => kind.lengths(text).into_iter().any(|length| {
             let Some((taken, left)) = text.split_at_checked(length) else {
                 return false;
@@ -225,8 +201,7 @@ mod tests {
 
     #[test]
     fn placeholders_take_what_they_name() {
-        let accepts =
-            |pattern: &str, line: &str| Pattern::new(pattern).unwrap().matches(line).is_some();
+        let accepts = |pattern: &str, line: &str| Pattern::new(pattern).unwrap().matches(line).is_some();
         assert!(accepts("@x[{{int}}]: {{int}}", "@x[-12]: 7"));
         assert!(!accepts("@x[{{int}}]: {{int}}", "@x[]: 7"));
         assert!(accepts("{{hex}} {{hex}}", "0xffff81 ab"));
@@ -245,18 +220,12 @@ mod tests {
         let pattern = Pattern::new("{{any:head}}={{int:value}}").unwrap();
         assert_eq!(
             pattern.matches("a=b=42").unwrap(),
-            vec![
-                ("head".to_owned(), "a=b".to_owned()),
-                ("value".to_owned(), "42".to_owned())
-            ]
+            vec![("head".to_owned(), "a=b".to_owned()), ("value".to_owned(), "42".to_owned())]
         );
     }
 
     #[test]
     fn an_unknown_placeholder_is_refused() {
-        assert_eq!(
-            Pattern::new("{{integer}}").unwrap_err().placeholder,
-            "integer"
-        );
+        assert_eq!(Pattern::new("{{integer}}").unwrap_err().placeholder, "integer");
     }
 }

@@ -84,9 +84,8 @@ pub fn judge(case: &Case, run: &Run, tool: &Tool) -> Verdict {
     if let Some(reason) = reason_to_skip(run, tool) {
         return Verdict::Skip(reason);
     }
-    let result = observe(case, run, tool).and_then(|observed| {
-        verify(run, tool, &observed).map_err(|problem| describe(&problem, &observed))
-    });
+    let result = observe(case, run, tool)
+        .and_then(|observed| verify(run, tool, &observed).map_err(|problem| describe(&problem, &observed)));
     match (result, &run.reference) {
         (Ok(()), _) => Verdict::Ok,
         (Err(problem), Reference::Differs(reason)) if tool.reference => {
@@ -174,11 +173,7 @@ fn substitute_bare(text: &str, truth: &BTreeMap<String, String>) -> String {
 /// Keeps the `key=value` lines of workload number `index`; those of later ones have their number before the key.
 fn learn(truth: &mut BTreeMap<String, String>, index: usize, line: &str) {
     if let Some((key, value)) = line.trim_end().split_once('=') {
-        let key = if index == 0 {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", index + 1)
-        };
+        let key = if index == 0 { key.to_owned() } else { format!("{}.{key}", index + 1) };
         truth.insert(key, value.to_owned());
     }
 }
@@ -197,17 +192,9 @@ fn start_workload(
         .stdout(Stdio::piped())
         .process_group(0)
         .spawn()
-        .map_err(|error| {
-            format!(
-                "cannot start the workload {}: {error}",
-                tool.workload.display()
-            )
-        })?;
+        .map_err(|error| format!("cannot start the workload {}: {error}", tool.workload.display()))?;
     let stdout = child.stdout.take().ok_or("the workload has no output")?;
-    let mut workload = Workload {
-        child: Guard(child),
-        stdout: BufReader::new(stdout),
-    };
+    let mut workload = Workload { child: Guard(child), stdout: BufReader::new(stdout) };
     let mut line = String::new();
     loop {
         line.clear();
@@ -222,11 +209,7 @@ fn start_workload(
 }
 
 /// Releases a workload, reads the rest of its truth, and waits for its end.
-fn finish_workload(
-    workload: Workload,
-    index: usize,
-    truth: &mut BTreeMap<String, String>,
-) -> Result<(), String> {
+fn finish_workload(workload: Workload, index: usize, truth: &mut BTreeMap<String, String>) -> Result<(), String> {
     let Workload { mut child, stdout } = workload;
     for line in stdout.lines().map_while(Result::ok) {
         learn(truth, index, &line);
@@ -244,10 +227,7 @@ fn collect(stdout: ChildStdout, attached: Sender<()>) -> JoinHandle<String> {
         let mut reader = BufReader::new(stdout);
         let mut text = String::new();
         let mut line = Vec::new();
-        while reader
-            .read_until(b'\n', &mut line)
-            .is_ok_and(|read| read > 0)
-        {
+        while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
             let shown = String::from_utf8_lossy(&line);
             if shown.trim_end() == ATTACHED {
                 let _ = attached.send(());
@@ -292,18 +272,10 @@ fn command(
     }
     command
         .args(run.args.iter().map(|word| substitute(word, truth)))
-        .envs(
-            run.env
-                .iter()
-                .map(|(name, value)| (name, substitute(value, truth))),
-        )
+        .envs(run.env.iter().map(|(name, value)| (name, substitute(value, truth))))
         .env(ATTACHED, "1")
         .current_dir(&scratch.0)
-        .stdin(if input.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        })
+        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
@@ -311,22 +283,13 @@ fn command(
 }
 
 /// Waits until `done` says so or the tool has ended; false when the time is over.
-fn wait_attached(
-    attached: &Receiver<()>,
-    child: &mut Guard,
-    deadline: Instant,
-) -> Result<bool, String> {
+fn wait_attached(attached: &Receiver<()>, child: &mut Guard, deadline: Instant) -> Result<bool, String> {
     loop {
         match attached.recv_timeout(Duration::from_millis(5)) {
             Ok(()) => return Ok(true),
             Err(RecvTimeoutError::Disconnected) => return Ok(false),
             Err(RecvTimeoutError::Timeout) => {
-                if child
-                    .0
-                    .try_wait()
-                    .map_err(|error| error.to_string())?
-                    .is_some()
-                {
+                if child.0.try_wait().map_err(|error| error.to_string())?.is_some() {
                     return Ok(false);
                 }
                 if Instant::now() > deadline {
@@ -352,11 +315,7 @@ pub fn observe(case: &Case, run: &Run, tool: &Tool) -> Result<Observed, String> 
         workloads.push(start_workload(tool, words, index, &mut truth)?);
     }
     let (mut command, input) = command(case, run, tool, &scratch, &truth)?;
-    let mut child = Guard(
-        command
-            .spawn()
-            .map_err(|error| format!("cannot start {}: {error}", tool.path.display()))?,
-    );
+    let mut child = Guard(command.spawn().map_err(|error| format!("cannot start {}: {error}", tool.path.display()))?);
     if let (Some(input), Some(mut stdin)) = (input, child.0.stdin.take()) {
         // A tool that does not read its input to the end is judged by what it prints.
         let _ = stdin.write_all(input.as_bytes());
@@ -385,10 +344,7 @@ pub fn observe(case: &Case, run: &Run, tool: &Tool) -> Result<Observed, String> 
             let end = run.end.unwrap_or(if run.workloads.is_empty() {
                 End::Itself
             } else {
-                End::Signal {
-                    signal: libc::SIGINT,
-                    after: Duration::ZERO,
-                }
+                End::Signal { signal: libc::SIGINT, after: Duration::ZERO }
             });
             if let End::Signal { signal, after } = end {
                 std::thread::sleep(after);
@@ -402,9 +358,7 @@ pub fn observe(case: &Case, run: &Run, tool: &Tool) -> Result<Observed, String> 
     }
     let exit = loop {
         if let Some(status) = child.0.try_wait().map_err(|error| error.to_string())? {
-            break status
-                .code()
-                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+            break status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
         }
         if problem.is_some() || Instant::now() > deadline {
             problem.get_or_insert_with(|| "timeout: the tool did not end".to_owned());
@@ -412,12 +366,8 @@ pub fn observe(case: &Case, run: &Run, tool: &Tool) -> Result<Observed, String> 
         }
         std::thread::sleep(Duration::from_millis(3));
     };
-    let observed = Observed {
-        stdout: stdout.join().unwrap_or_default(),
-        stderr: stderr.join().unwrap_or_default(),
-        exit,
-        truth,
-    };
+    let observed =
+        Observed { stdout: stdout.join().unwrap_or_default(), stderr: stderr.join().unwrap_or_default(), exit, truth };
     match problem {
         None => Ok(observed),
         Some(problem) => Err(format!(
@@ -452,14 +402,10 @@ fn compare(
 ) -> Result<Captures, String> {
     let mut captures = Captures::new();
     for block in blocks {
-        let patterns: Result<Vec<_>, _> = block
-            .lines
-            .iter()
-            .map(|line| Pattern::new(&substitute(&line.text, truth)))
-            .collect();
+        let patterns: Result<Vec<_>, _> =
+            block.lines.iter().map(|line| Pattern::new(&substitute(&line.text, truth))).collect();
         let patterns = patterns.map_err(|error| error.to_string())?;
-        let found = expect::compare(block, &patterns, actual)
-            .map_err(|difference| format!("{what}:\n{difference}"))?;
+        let found = expect::compare(block, &patterns, actual).map_err(|difference| format!("{what}:\n{difference}"))?;
         captures.extend(found);
     }
     Ok(captures)
@@ -473,45 +419,26 @@ fn verify(run: &Run, tool: &Tool, observed: &Observed) -> Result<(), String> {
         if run.stderr.is_empty() {
             let unexpected: Vec<_> = stderr.iter().filter(|line| !is_attach_line(line)).collect();
             if !unexpected.is_empty() {
-                return Err(
-                    "standard error should be empty but for \"Attached N probes\"".to_owned(),
-                );
+                return Err("standard error should be empty but for \"Attached N probes\"".to_owned());
             }
         }
-        captures.extend(compare(
-            &run.stderr,
-            "standard error",
-            &stderr,
-            &observed.truth,
-        )?);
+        captures.extend(compare(&run.stderr, "standard error", &stderr, &observed.truth)?);
     }
     for source in &run.checks {
         let source = substitute_bare(source, &observed.truth);
-        let facts = Facts {
-            lines: &stdout,
-            captures: &captures,
-        };
+        let facts = Facts { lines: &stdout, captures: &captures };
         match check::evaluate(&source, facts) {
             Ok(0) => {
-                return Err(format!(
-                    "check is false: {source}\nstandard output was:\n{}",
-                    observed.stdout
-                ));
+                return Err(format!("check is false: {source}\nstandard output was:\n{}", observed.stdout));
             }
             Ok(_) => {}
             Err(error) => {
-                return Err(format!(
-                    "check {source}: {error}\nstandard output was:\n{}",
-                    observed.stdout
-                ));
+                return Err(format!("check {source}: {error}\nstandard output was:\n{}", observed.stdout));
             }
         }
     }
     if observed.exit != run.exit {
-        return Err(format!(
-            "exit code: expected {}, was {}",
-            run.exit, observed.exit
-        ));
+        return Err(format!("exit code: expected {}, was {}", run.exit, observed.exit));
     }
     Ok(())
 }
@@ -519,9 +446,7 @@ fn verify(run: &Run, tool: &Tool, observed: &Observed) -> Result<(), String> {
 fn is_attach_line(line: &str) -> bool {
     line.strip_prefix("Attached ")
         .and_then(|rest| rest.split_once(' '))
-        .is_some_and(|(count, what)| {
-            count.parse::<u64>().is_ok() && (what == "probe" || what == "probes")
-        })
+        .is_some_and(|(count, what)| count.parse::<u64>().is_ok() && (what == "probe" || what == "probes"))
 }
 
 /// What a case's author writes: the observed output as expected lines.
@@ -542,10 +467,6 @@ pub fn as_header(observed: &Observed) -> String {
 
 /// Whether a run asserts anything beyond its exit code.
 pub fn asserts_something(run: &Run) -> bool {
-    let says = |blocks: &[Block]| {
-        blocks
-            .iter()
-            .any(|block| block.mode == Mode::Exact || !block.lines.is_empty())
-    };
+    let says = |blocks: &[Block]| blocks.iter().any(|block| block.mode == Mode::Exact || !block.lines.is_empty());
     says(&run.stdout) || says(&run.stderr) || !run.checks.is_empty() || run.exit != 0
 }

@@ -7,11 +7,7 @@ use std::io;
 
 /// Turns the `-1` convention of libc into a result.
 fn checked(result: libc::c_long) -> io::Result<i64> {
-    if result == -1 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// Sends `signal` to process `pid`, or to a process group when `pid` is negative.
@@ -31,9 +27,7 @@ pub fn fork_and_wait(code: i32) -> io::Result<i32> {
     checked(libc::c_long::from(pid))?;
     let mut status = 0;
     // SAFETY: `status` is a live integer, `pid` is our child.
-    checked(libc::c_long::from(unsafe {
-        libc::waitpid(pid, &raw mut status, 0)
-    }))?;
+    checked(libc::c_long::from(unsafe { libc::waitpid(pid, &raw mut status, 0) }))?;
     Ok(pid)
 }
 
@@ -57,19 +51,10 @@ pub fn user_and_group() -> (u32, u32) {
 
 /// One `nanosleep` system call.
 pub fn nanosleep(nanoseconds: u64) -> io::Result<()> {
-    let request = libc::timespec {
-        tv_sec: (nanoseconds / 1_000_000_000) as i64,
-        tv_nsec: (nanoseconds % 1_000_000_000) as i64,
-    };
+    let request =
+        libc::timespec { tv_sec: (nanoseconds / 1_000_000_000) as i64, tv_nsec: (nanoseconds % 1_000_000_000) as i64 };
     // SAFETY: `request` lives through the call, the remainder is not asked for.
-    checked(unsafe {
-        libc::syscall(
-            libc::SYS_nanosleep,
-            &raw const request,
-            std::ptr::null::<u8>(),
-        )
-    })
-    .map(drop)
+    checked(unsafe { libc::syscall(libc::SYS_nanosleep, &raw const request, std::ptr::null::<u8>()) }).map(drop)
 }
 
 /// Lets `signal` be delivered and ignored.
@@ -114,10 +99,7 @@ pub fn touch_pages(count: usize) -> io::Result<TouchedPages> {
     let start = base as u64;
     // SAFETY: unmaps exactly the mapping made above; nothing points into it any more.
     checked(libc::c_long::from(unsafe { libc::munmap(base, length) }))?;
-    Ok(TouchedPages {
-        start,
-        end: start + length as u64,
-    })
+    Ok(TouchedPages { start, end: start + length as u64 })
 }
 
 /// A two-field structure that uprobe cases read through a pointer.
@@ -141,16 +123,7 @@ pub extern "C" fn workload_add(a: i64, b: i64) -> i64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 #[allow(clippy::too_many_arguments, clippy::many_single_char_names)] // the number of arguments is the point
-pub extern "C" fn workload_mix(
-    a: i64,
-    b: i64,
-    c: i64,
-    d: i64,
-    e: i64,
-    f: i64,
-    g: i64,
-    h: i64,
-) -> i64 {
+pub extern "C" fn workload_mix(a: i64, b: i64, c: i64, d: i64, e: i64, f: i64, g: i64, h: i64) -> i64 {
     std::hint::black_box(a + 2 * b + 3 * c + 4 * d + 5 * e + 6 * f + 7 * g + 8 * h)
 }
 

@@ -70,6 +70,11 @@ impl FunctionBuilder {
         std::mem::replace(&mut self.span, span)
     }
 
+    /// The span of the instructions to come.
+    pub fn span(&self) -> Span {
+        self.span
+    }
+
     /// A new, unsealed block without predecessors.
     pub fn block(&mut self) -> Block {
         self.preds.push(Vec::new());

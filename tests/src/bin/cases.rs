@@ -39,10 +39,7 @@ struct Options {
 }
 
 fn options() -> Result<Options, String> {
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|path| path.parent().map(Path::to_owned))
-        .unwrap_or_default();
+    let beside = std::env::current_exe().ok().and_then(|path| path.parent().map(Path::to_owned)).unwrap_or_default();
     let mut options = Options {
         tool: Tool {
             path: PathBuf::from("tapline"),
@@ -122,25 +119,17 @@ struct Job {
 }
 
 fn jobs(options: &Options) -> Result<Vec<Job>, String> {
-    let files = case::find(&options.cases)
-        .map_err(|error| format!("{}: {error}", options.cases.display()))?;
+    let files = case::find(&options.cases).map_err(|error| format!("{}: {error}", options.cases.display()))?;
     let mut jobs = Vec::new();
     for (name, path) in files {
         let parsed = std::fs::read_to_string(&path)
             .map_err(|error| error.to_string())
             .and_then(|text| case::parse(&name, &text).map_err(|error| error.to_string()));
         match parsed {
-            Err(error) => jobs.push(Job {
-                name,
-                work: Err(error),
-            }),
+            Err(error) => jobs.push(Job { name, work: Err(error) }),
             Ok(case) => {
                 for run in case.runs.clone() {
-                    let name = if run.name.is_empty() {
-                        name.clone()
-                    } else {
-                        format!("{name}:{}", run.name)
-                    };
+                    let name = if run.name.is_empty() { name.clone() } else { format!("{name}:{}", run.name) };
                     let work = if options.show || run::asserts_something(&run) {
                         Ok((case.clone(), run))
                     } else {
@@ -152,11 +141,7 @@ fn jobs(options: &Options) -> Result<Vec<Job>, String> {
         }
     }
     jobs.retain(|job| {
-        options.filters.is_empty()
-            || options
-                .filters
-                .iter()
-                .any(|filter| job.name.contains(filter.as_str()))
+        options.filters.is_empty() || options.filters.iter().any(|filter| job.name.contains(filter.as_str()))
     });
     Ok(jobs)
 }
@@ -212,10 +197,7 @@ fn report(name: &str, verdict: &Verdict, elapsed: u128, options: &Options, tally
         }
         Verdict::DiffersAsNoted(text) => {
             tally.differing += 1;
-            println!(
-                "differs {name}: {}",
-                text.lines().next().unwrap_or_default()
-            );
+            println!("differs {name}: {}", text.lines().next().unwrap_or_default());
             "differs"
         }
         Verdict::Fail(text) => {
@@ -295,13 +277,6 @@ fn main() -> ExitCode {
     if tally.differing > 0 {
         println!("{} differ as their headers say", tally.differing);
     }
-    println!(
-        "{} passed, {} failed, {} skipped",
-        tally.passed, tally.failed, tally.skipped
-    );
-    if tally.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
+    if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -66,15 +66,12 @@ impl Truth {
 }
 
 fn word(args: &[String], index: usize, what: &str) -> Outcome<String> {
-    args.get(index)
-        .cloned()
-        .ok_or_else(|| format!("missing argument: {what}"))
+    args.get(index).cloned().ok_or_else(|| format!("missing argument: {what}"))
 }
 
 fn number(args: &[String], index: usize, what: &str) -> Outcome<u64> {
     let text = word(args, index, what)?;
-    text.parse()
-        .map_err(|_| format!("{what} must be a number, not {text:?}"))
+    text.parse().map_err(|_| format!("{what} must be a number, not {text:?}"))
 }
 
 fn failed(what: &str) -> impl FnOnce(std::io::Error) -> String + '_ {
@@ -92,17 +89,11 @@ impl AlignedBuffer {
     fn new(size: usize) -> AlignedBuffer {
         let bytes = vec![0x5a; size + 4096];
         let offset = (4096 - bytes.as_ptr() as usize % 4096) % 4096;
-        AlignedBuffer {
-            bytes,
-            offset,
-            size,
-        }
+        AlignedBuffer { bytes, offset, size }
     }
 
     fn slice(&mut self) -> &mut [u8] {
-        self.bytes
-            .get_mut(self.offset..self.offset + self.size)
-            .unwrap_or_default()
+        self.bytes.get_mut(self.offset..self.offset + self.size).unwrap_or_default()
     }
 }
 
@@ -110,11 +101,7 @@ impl AlignedBuffer {
 fn prepare(args: &[String], truth: &Truth) -> Outcome<Prepared> {
     match word(args, 0, "SUBCOMMAND")?.as_str() {
         "connect" => {
-            let port = if args.len() > 2 {
-                number(args, 2, "PORT")?
-            } else {
-                0
-            };
+            let port = if args.len() > 2 { number(args, 2, "PORT")? } else { 0 };
             let address = match args.get(3).map(String::as_str) {
                 None | Some("v4") => "127.0.0.1",
                 Some("v6") => "::1",
@@ -136,9 +123,7 @@ fn prepare(args: &[String], truth: &Truth) -> Outcome<Prepared> {
         }
         "writes" => {
             let path = word(args, 3, "PATH")?;
-            File::create(&path)
-                .map(Prepared::File)
-                .map_err(failed(&path))
+            File::create(&path).map(Prepared::File).map_err(failed(&path))
         }
         "direct-write" | "direct-read" => {
             let path = word(args, 3, "PATH")?;
@@ -308,8 +293,7 @@ fn call(function: &str, args: &[String], truth: &Truth) -> Outcome<()> {
             "call-mix" => sys::workload_mix(1, 2, 3, 4, 5, 6, 7, 8),
             "call-point" => sys::workload_point(Some(&sys::Point { x: 7, y: -9 })),
             "call-greet" => {
-                let text = std::ffi::CString::new(word(args, 2, "TEXT")?)
-                    .map_err(|_| "TEXT holds a NUL".to_owned())?;
+                let text = std::ffi::CString::new(word(args, 2, "TEXT")?).map_err(|_| "TEXT holds a NUL".to_owned())?;
                 sys::workload_greet(text.as_ptr(), 3) as i64
             }
             "call-nest" => {
@@ -342,10 +326,7 @@ fn slow_pipe_read(delay: Duration, count: u64) -> Outcome<()> {
         reader.read_exact(&mut byte).map_err(failed("pipe read"))?;
     }
     drop(request);
-    answering
-        .join()
-        .map_err(|_| "the writer panicked".to_owned())?
-        .map_err(failed("pipe write"))
+    answering.join().map_err(|_| "the writer panicked".to_owned())?.map_err(failed("pipe write"))
 }
 
 fn run(mut args: Vec<String>) -> Outcome<u8> {
@@ -378,10 +359,7 @@ fn run(mut args: Vec<String>) -> Outcome<u8> {
         println!("ready");
         std::io::stdout().flush().map_err(failed("stdout"))?;
         let mut line = String::new();
-        std::io::stdin()
-            .lock()
-            .read_line(&mut line)
-            .map_err(failed("stdin"))?;
+        std::io::stdin().lock().read_line(&mut line).map_err(failed("stdin"))?;
     }
     let mut code = 0;
     for (part, prepared) in parts.iter().zip(prepared) {

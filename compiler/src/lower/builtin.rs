@@ -1,0 +1,342 @@
+//! Builtins and synchronous functions, one arm each.
+
+use super::scalar::int_of;
+use super::strings::{Length, capacity_of, literal};
+use super::{FnLower, Loc, Mem};
+use crate::ir::{BinOp as Ir, Cond, Value, Width, helpers};
+use crate::program::ProgramKind;
+use crate::target::Arch;
+use crate::typed::{Expr, ExprKind, Op};
+use crate::types::{AddrSpace, Type};
+
+/// Strings that `join` reads at most, and bytes of each with terminator.
+const ARGV_STRINGS: u32 = 16;
+const ARGV_STRING: u32 = 1024;
+/// Bytes that they need at most.
+pub(super) const ARGV_BYTES: u32 = ARGV_STRINGS * ARGV_STRING;
+/// `AF_INET6`.
+const AF_INET6: i64 = 10;
+
+impl FnLower<'_, '_> {
+    /// A builtin with a scalar result, or none.
+    pub(super) fn builtin_scalar(&mut self, op: Op, args: &[Expr], e: &Expr) -> Value {
+        if let Some(helper) = op.nullary_helper() {
+            return self.b.call(helper, &[]);
+        }
+        match (op, args) {
+            (Op::Pid, _) => {
+                let ids = self.b.call(helpers::GET_CURRENT_PID_TGID, &[]);
+                self.b.bin_imm(Ir::LShr, ids, 32)
+            }
+            (Op::Tid, _) => {
+                let ids = self.b.call(helpers::GET_CURRENT_PID_TGID, &[]);
+                self.b.ext(crate::ir::Ext::Zext32, ids)
+            }
+            (Op::Uid | Op::Username, _) => {
+                let ids = self.b.call(helpers::GET_CURRENT_UID_GID, &[]);
+                self.b.ext(crate::ir::Ext::Zext32, ids)
+            }
+            (Op::Gid, _) => {
+                let ids = self.b.call(helpers::GET_CURRENT_UID_GID, &[]);
+                self.b.bin_imm(Ir::LShr, ids, 32)
+            }
+            (Op::Elapsed, _) => {
+                let now = self.b.call(helpers::KTIME_GET_BOOT_NS, &[]);
+                let start = self.b.iconst(self.m.facts.start_time_ns as i64);
+                self.b.bin(Ir::Sub, now, start)
+            }
+            (Op::Func, _) => self.func(),
+            (Op::ProbeName, _) => {
+                let ctx = self.ctx;
+                self.b.call(helpers::GET_ATTACH_COOKIE, &[ctx])
+            }
+            (Op::KernelSymbol, [address]) => self.scalar(address),
+            (Op::ByteSwap, [value]) => {
+                let v = self.scalar(value);
+                match int_of(&value.ty).size {
+                    1 => v,
+                    size => {
+                        let swapped = self.b.byte_swap(size * 8, v);
+                        self.normalise(swapped, &e.ty)
+                    }
+                }
+            }
+            (Op::DataLoc, [field]) => {
+                let loc = self.scalar(field);
+                let offset = self.b.bin_imm(Ir::And, loc, 0xffff);
+                let ctx = self.ctx;
+                self.b.bin(Ir::Add, ctx, offset)
+            }
+            (Op::Strncmp, [a, b, n]) => self.strncmp(a, b, n),
+            (Op::Strlen, [s]) => {
+                let (capacity, temp) = (capacity_of(&s.ty).max(1), self.string_temp(&s.ty));
+                let length = self.string_into(s, temp, capacity);
+                match length {
+                    Length::Register(n) => n,
+                    Length::AtMost(_) => self.scan_length(temp, capacity),
+                }
+            }
+            (Op::Strcontains, [haystack, needle]) => self.contains(haystack, needle),
+            (Op::Signal, [number]) => {
+                let number = self.scalar(number);
+                self.b.call(helpers::SEND_SIGNAL, &[number])
+            }
+            _ => {
+                self.internal("this builtin as a scalar", e.span);
+                self.b.iconst(0)
+            }
+        }
+    }
+
+    /// A builtin whose result lies in memory.
+    pub(super) fn builtin_into(&mut self, op: Op, args: &[Expr], e: &Expr, dst: Mem) {
+        match (op, args) {
+            (Op::KernelStack | Op::UserStack, _) => {
+                let limit = if let Type::Stack { limit, .. } = e.ty { limit } else { super::stack::MAX_FRAMES };
+                self.stack_into(matches!(op, Op::UserStack), limit, dst);
+            }
+            (Op::UserSymbol, [address]) => {
+                let address = self.scalar(address);
+                self.b.store(Width::W8, dst.base, dst.offset, address);
+                let ids = self.b.call(helpers::GET_CURRENT_PID_TGID, &[]);
+                let tgid = self.b.bin_imm(Ir::LShr, ids, 32);
+                let place = dst.at(8);
+                self.b.store(Width::W8, place.base, place.offset, tgid);
+            }
+            (Op::Inet, [family, address]) => self.inet_into(family, address, dst),
+            (Op::Mac, [address]) => {
+                let loc = self.bytes_of(address);
+                self.copy_bytes(loc, dst, 6);
+            }
+            (Op::Buf, args) => {
+                let capacity = capacity_of(&e.ty);
+                let length = self.buffer_data(args, dst.at(4), capacity);
+                self.b.store(Width::W4, dst.base, dst.offset, length);
+            }
+            _ => self.internal("this builtin as an aggregate", e.span),
+        }
+    }
+
+    /// Address of the probed function.
+    fn func(&mut self) -> Value {
+        let ctx = self.ctx;
+        match self.program.kind {
+            ProgramKind::Kprobe | ProgramKind::Kretprobe | ProgramKind::KprobeMulti | ProgramKind::KretprobeMulti => {
+                self.b.call(helpers::GET_FUNC_IP, &[ctx])
+            }
+            _ => {
+                // The instruction pointer in `struct pt_regs`.
+                let offset = match self.m.facts.arch {
+                    Arch::X86_64 => 128,
+                    Arch::Aarch64 => 256,
+                };
+                self.b.load(Width::W8, ctx, offset)
+            }
+        }
+    }
+
+    /// Where the bytes of an array, or those that a pointer points to, lie.
+    fn bytes_of(&mut self, e: &Expr) -> Loc {
+        if let Type::Ptr(_, space) = &e.ty {
+            let base = self.scalar(e);
+            return Loc { space: *space, mem: Mem { base, offset: 0 } };
+        }
+        self.place(e)
+    }
+
+    fn copy_bytes(&mut self, src: Loc, dst: Mem, bytes: u32) {
+        match src.space {
+            AddrSpace::Bpf => self.copy(dst, src.mem, bytes),
+            _ => self.read_remote(dst, src, bytes),
+        }
+    }
+
+    /// `u64` family, 16 bytes of address.
+    fn inet_into(&mut self, family: &Expr, address: &Expr, dst: Mem) {
+        let af = self.scalar(family);
+        self.b.store(Width::W8, dst.base, dst.offset, af);
+        let place = dst.at(8);
+        self.zero(place, 16);
+        match &address.ty {
+            ty if ty.is_scalar() && !matches!(ty, Type::Ptr(..)) => {
+                let value = self.scalar(address);
+                self.b.store(Width::W4, place.base, place.offset, value);
+            }
+            Type::Array(_, _) | Type::Str(_) | Type::Struct(_) => {
+                let bytes = self.m.size(&address.ty).min(16);
+                let loc = self.place(address);
+                self.copy_bytes(loc, place, bytes);
+            }
+            _ => {
+                let loc = self.bytes_of(address);
+                let (six, four, end) = (self.b.block(), self.b.block(), self.b.block());
+                self.b.branch_imm(Cond::Eq, af, AF_INET6, six, four);
+                for (block, bytes) in [(six, 16), (four, 4)] {
+                    self.b.enter(block);
+                    self.copy_bytes(loc, place, bytes);
+                    self.b.jump(end);
+                }
+                self.b.enter(end);
+            }
+        }
+    }
+
+    /// Copies a buffer's data; returns its length.
+    pub(super) fn buffer_data(&mut self, args: &[Expr], dst: Mem, capacity: u32) -> Value {
+        let Some(source) = args.first() else {
+            return self.b.iconst(0);
+        };
+        let loc = self.bytes_of(source);
+        let length = match args.get(1) {
+            Some(length) => {
+                let n = self.scalar(length);
+                self.clamp(n, capacity)
+            }
+            None => self.b.iconst(i64::from(capacity)),
+        };
+        let helper = match loc.space {
+            AddrSpace::User => helpers::PROBE_READ_USER,
+            _ => helpers::PROBE_READ_KERNEL,
+        };
+        let (to, from) = (self.addr(dst), self.addr(loc.mem));
+        let result = self.b.call(helper, &[to, length, from]);
+        self.report_helper(helper, result);
+        length
+    }
+
+    /// The strings of a NULL-terminated array of pointers, each with its terminator, one after the other.
+    pub(super) fn argv_tail(&mut self, arg: &Expr, dst: Mem) -> Length {
+        let Some(pointer) = (match &arg.kind {
+            ExprKind::Call(Op::Argv, args) => args.first(),
+            _ => None,
+        }) else {
+            self.internal("join() of something else than an array", arg.span);
+            return Length::AtMost(0);
+        };
+        let space = if let Type::Ptr(_, space) = &pointer.ty { *space } else { AddrSpace::User };
+        let helper =
+            if space == AddrSpace::User { helpers::PROBE_READ_USER_STR } else { helpers::PROBE_READ_KERNEL_STR };
+        let array = self.scalar(pointer);
+        let used = self.b.variable();
+        let zero = self.b.iconst(0);
+        self.b.set(used, zero);
+        let end = self.b.block();
+        for i in 0..ARGV_STRINGS {
+            let element = Loc { space, mem: Mem { base: array, offset: (i * 8) as i32 } };
+            let string = self.load_scalar(element, &Type::U64);
+            let (there, good) = (self.b.block(), self.b.block());
+            self.b.branch_imm(Cond::Ne, string, 0, there, end);
+            self.b.enter(there);
+            let n = self.b.get(used);
+            let base = self.b.bin(Ir::Add, dst.base, n);
+            let to = self.addr(Mem { base, offset: dst.offset });
+            let size = self.b.iconst(i64::from(ARGV_STRING));
+            let read = self.b.call(helper, &[to, size, string]);
+            self.report_helper(helper, read);
+            self.b.branch_imm(Cond::SGt, read, 0, good, end);
+            self.b.enter(good);
+            let n = self.b.bin(Ir::Add, n, read);
+            self.b.set(used, n);
+        }
+        self.join(end);
+        Length::Register(self.b.get(used))
+    }
+
+    /// 0 when the first `n` bytes are equal.
+    fn strncmp(&mut self, a: &Expr, b: &Expr, n: &Expr) -> Value {
+        let limit = match n.kind {
+            ExprKind::Int(n) => u32::try_from(n).unwrap_or(u32::MAX),
+            _ => u32::MAX,
+        };
+        let result = self.b.variable();
+        let (equal, differ, end) = (self.b.block(), self.b.block(), self.b.block());
+        match (literal(a), literal(b)) {
+            (None, Some(bytes)) => self.equals_literal(a, &bytes, Some(limit), equal, differ),
+            (Some(bytes), _) => self.equals_literal(b, &bytes, Some(limit), equal, differ),
+            (None, None) => {
+                let (x, y) = (self.local_string(a), self.local_string(b));
+                let limit = limit.min(capacity_of(&a.ty)).min(capacity_of(&b.ty));
+                self.bytes_equal(x, y, limit, equal, differ);
+            }
+        }
+        for (block, value) in [(equal, 0), (differ, 1)] {
+            self.b.enter(block);
+            let value = self.b.iconst(value);
+            self.b.set(result, value);
+            self.b.jump(end);
+        }
+        self.b.enter(end);
+        self.b.get(result)
+    }
+
+    fn string_temp(&mut self, ty: &Type) -> Mem {
+        let slot = self.b.slot(capacity_of(ty).max(16), 8, true);
+        Mem { base: self.b.slot_addr(slot), offset: 0 }
+    }
+
+    /// Length of a string in memory, by looking for the terminator.
+    fn scan_length(&mut self, mem: Mem, capacity: u32) -> Value {
+        let i = self.b.variable();
+        let zero = self.b.iconst(0);
+        self.b.set(i, zero);
+        let (head, body, next, end) = (self.b.block(), self.b.block(), self.b.block(), self.b.block());
+        self.b.jump(head);
+        self.b.switch_to(head);
+        let n = self.b.get(i);
+        self.b.branch_imm(Cond::ULt, n, i64::from(capacity), body, end);
+        self.b.enter(body);
+        let byte = self.byte_at(mem, n);
+        self.b.branch_imm(Cond::Ne, byte, 0, next, end);
+        self.b.enter(next);
+        let n = self.b.bin_imm(Ir::Add, n, 1);
+        self.b.set(i, n);
+        self.b.jump(head);
+        self.b.seal(head);
+        self.b.enter(end);
+        self.b.get(i)
+    }
+
+    /// Naive search of a short needle; both loops have constant bounds.
+    fn contains(&mut self, haystack: &Expr, needle: &Expr) -> Value {
+        let Some(needle) = literal(needle) else {
+            self.internal("strcontains() with a needle that is not constant", needle.span);
+            return self.b.iconst(0);
+        };
+        let capacity = capacity_of(&haystack.ty).max(1);
+        let temp = self.string_temp(&haystack.ty);
+        self.string_into(haystack, temp, capacity);
+        let (i, result) = (self.b.variable(), self.b.variable());
+        let zero = self.b.iconst(0);
+        self.b.set(i, zero);
+        self.b.set(result, zero);
+        let (head, body, next, found, end) =
+            (self.b.block(), self.b.block(), self.b.block(), self.b.block(), self.b.block());
+        self.b.jump(head);
+        self.b.switch_to(head);
+        let n = self.b.get(i);
+        let last = i64::from(capacity) - needle.len() as i64;
+        self.b.branch_imm(Cond::SLt, n, last.max(0), body, end);
+        self.b.enter(body);
+        for (offset, byte) in needle.iter().enumerate() {
+            let on = self.b.block();
+            let at = self.byte_at(temp.at(offset as u32), n);
+            self.b.branch_imm(Cond::Eq, at, i64::from(*byte), on, next);
+            self.b.enter(on);
+        }
+        self.b.jump(found);
+        self.b.enter(next);
+        let first = self.byte_at(temp, n);
+        let more = self.b.block();
+        self.b.branch_imm(Cond::Ne, first, 0, more, end);
+        self.b.enter(more);
+        let n = self.b.bin_imm(Ir::Add, n, 1);
+        self.b.set(i, n);
+        self.b.jump(head);
+        self.b.seal(head);
+        self.b.enter(found);
+        let one = self.b.iconst(1);
+        self.b.set(result, one);
+        self.join(end);
+        self.b.get(result)
+    }
+}

@@ -1,0 +1,239 @@
+//! Aggregations: folding a value into this CPU's copy, and reducing the copies to a number inside the kernel.
+
+use super::{FnLower, Loc, Mem};
+use crate::ir::{BinOp as Ir, Cond, Value, Width, helpers};
+use crate::program::{Aggregate, MapId, linear_buckets, log2_buckets};
+use crate::typed::{BinOp, Expr, ExprKind};
+use crate::types::Type;
+
+impl FnLower<'_, '_> {
+    /// `@m[key] = hist(value)` and its kind. The copy belongs to this CPU, so plain loads and stores do.
+    pub(super) fn fold(&mut self, map: MapId, key: Option<&Expr>, value: Option<&Expr>) {
+        let Type::Aggregate(aggregate) = self.map_value_type(map) else {
+            return self.internal("an aggregation into a plain map", self.b.span());
+        };
+        let value = match value {
+            Some(value) => self.scalar(value),
+            None => self.b.iconst(1),
+        };
+        let address = self.lookup_or_insert(map, key);
+        let (hit, end) = (self.b.block(), self.b.block());
+        self.b.branch_imm(Cond::Ne, address, 0, hit, end);
+        self.b.enter(hit);
+        match aggregate {
+            Aggregate::Count => {
+                let one = self.b.iconst(1);
+                self.add_at(address, 0, one);
+            }
+            Aggregate::Sum { .. } => self.add_at(address, 0, value),
+            Aggregate::Avg { .. } | Aggregate::Stats { .. } => {
+                let one = self.b.iconst(1);
+                self.add_at(address, 0, one);
+                self.add_at(address, 8, value);
+            }
+            Aggregate::Min { signed } => self.extreme(address, value, if signed { Cond::SLt } else { Cond::ULt }),
+            Aggregate::Max { signed } => self.extreme(address, value, if signed { Cond::SGt } else { Cond::UGt }),
+            Aggregate::Hist { bits } => {
+                let bucket = self.log2_bucket(value, bits);
+                self.bump(address, bucket, log2_buckets(bits));
+            }
+            Aggregate::LinearHist { min, max, step } => {
+                let bucket = self.linear_bucket(value, min, max, step);
+                self.bump(address, bucket, linear_buckets(min, max, step) as u32);
+            }
+        }
+        self.join(end);
+    }
+
+    fn add_at(&mut self, address: Value, offset: i32, value: Value) {
+        let old = self.b.load(Width::W8, address, offset);
+        let new = self.b.bin(Ir::Add, old, value);
+        self.b.store(Width::W8, address, offset, new);
+    }
+
+    /// Keeps the smaller or larger value; the second word says that there is one.
+    fn extreme(&mut self, address: Value, value: Value, better: Cond) {
+        let (compare, take, end) = (self.b.block(), self.b.block(), self.b.block());
+        let set = self.b.load(Width::W8, address, 8);
+        self.b.branch_imm(Cond::Eq, set, 0, take, compare);
+        self.b.enter(compare);
+        let old = self.b.load(Width::W8, address, 0);
+        self.b.branch(better, value, old, take, end);
+        self.b.enter(take);
+        self.b.store(Width::W8, address, 0, value);
+        let one = self.b.iconst(1);
+        self.b.store(Width::W8, address, 8, one);
+        self.join(end);
+    }
+
+    /// Adds one to a bucket, whose bound the verifier must see.
+    fn bump(&mut self, address: Value, bucket: Value, buckets: u32) {
+        let bucket = self.clamp(bucket, buckets.saturating_sub(1));
+        let bytes = self.b.bin_imm(Ir::Shl, bucket, 3);
+        let at = self.b.bin(Ir::Add, address, bytes);
+        let one = self.b.iconst(1);
+        self.add_at(at, 0, one);
+    }
+
+    /// Bucket of a power-of-two histogram, as `program::log2_buckets` numbers them.
+    fn log2_bucket(&mut self, value: Value, bits: u8) -> Value {
+        let bits = i64::from(bits.min(5));
+        let result = self.b.variable();
+        let (negative, rest, small, large, end) =
+            (self.b.block(), self.b.block(), self.b.block(), self.b.block(), self.b.block());
+        self.b.branch_imm(Cond::SLt, value, 0, negative, rest);
+        self.b.enter(negative);
+        let zero = self.b.iconst(0);
+        self.b.set(result, zero);
+        self.b.jump(end);
+        self.b.enter(rest);
+        self.b.branch_imm(Cond::ULt, value, 1 << bits, small, large);
+        self.b.enter(small);
+        let bucket = self.b.bin_imm(Ir::Add, value, 1);
+        self.b.set(result, bucket);
+        self.b.jump(end);
+        self.b.enter(large);
+        let exponent = self.highest_bit(value);
+        // 1 + ((e - bits + 1) << bits) + ((n >> (e - bits)) - 2^bits)
+        let shift = self.b.bin_imm(Ir::Add, exponent, -bits);
+        let group = self.b.bin_imm(Ir::Add, shift, 1);
+        let group = self.b.bin_imm(Ir::Shl, group, bits);
+        let sub = self.b.bin(Ir::LShr, value, shift);
+        let bucket = self.b.bin(Ir::Add, group, sub);
+        let bucket = self.b.bin_imm(Ir::Add, bucket, 1 - (1 << bits));
+        self.b.set(result, bucket);
+        self.join(end);
+        self.b.get(result)
+    }
+
+    /// Position of the highest set bit of a value that is not zero: binary search, since BPF has no such instruction.
+    fn highest_bit(&mut self, value: Value) -> Value {
+        let (rest, position) = (self.b.variable(), self.b.variable());
+        self.b.set(rest, value);
+        let zero = self.b.iconst(0);
+        self.b.set(position, zero);
+        for step in [32, 16, 8, 4, 2, 1] {
+            let (high, next) = (self.b.block(), self.b.block());
+            let now = self.b.get(rest);
+            let bound = self.b.iconst(1 << step);
+            self.b.branch(Cond::UGe, now, bound, high, next);
+            self.b.enter(high);
+            let shifted = self.b.bin_imm(Ir::LShr, now, step);
+            self.b.set(rest, shifted);
+            let at = self.b.get(position);
+            let at = self.b.bin_imm(Ir::Add, at, step);
+            self.b.set(position, at);
+            self.join(next);
+        }
+        self.b.get(position)
+    }
+
+    /// 0 below min, then one bucket a step, the last at and above max.
+    fn linear_bucket(&mut self, value: Value, min: i64, max: i64, step: u64) -> Value {
+        let last = linear_buckets(min, max, step).saturating_sub(1) as i64;
+        let result = self.b.variable();
+        let (below, rest, above, inside, end) =
+            (self.b.block(), self.b.block(), self.b.block(), self.b.block(), self.b.block());
+        let low = self.b.iconst(min);
+        self.b.branch(Cond::SLt, value, low, below, rest);
+        self.b.enter(below);
+        let zero = self.b.iconst(0);
+        self.b.set(result, zero);
+        self.b.jump(end);
+        self.b.enter(rest);
+        let high = self.b.iconst(max);
+        self.b.branch(Cond::SGe, value, high, above, inside);
+        self.b.enter(above);
+        let top = self.b.iconst(last);
+        self.b.set(result, top);
+        self.b.jump(end);
+        self.b.enter(inside);
+        let distance = self.b.bin(Ir::Sub, value, low);
+        let width = self.b.iconst(step.max(1) as i64);
+        let bucket = self.b.bin(Ir::UDiv, distance, width);
+        let bucket = self.b.bin_imm(Ir::Add, bucket, 1);
+        self.b.set(result, bucket);
+        self.join(end);
+        self.b.get(result)
+    }
+
+    /// An aggregation read in an expression: all CPUs' copies reduced to one integer.
+    pub(super) fn reduce(&mut self, map: MapId, key: Option<&Expr>, aggregate: Aggregate) -> Value {
+        let key = self.key(map, key);
+        let (acc, count, seen, cpu) = (self.b.variable(), self.b.variable(), self.b.variable(), self.b.variable());
+        let zero = self.b.iconst(0);
+        for var in [acc, count, seen, cpu] {
+            self.b.set(var, zero);
+        }
+        let (head, body, copy, next, end) =
+            (self.b.block(), self.b.block(), self.b.block(), self.b.block(), self.b.block());
+        self.b.jump(head);
+        self.b.switch_to(head);
+        let n = self.b.get(cpu);
+        let cpus = i64::from(self.m.facts.possible_cpus);
+        self.b.branch_imm(Cond::ULt, n, cpus, body, end);
+        self.b.enter(body);
+        let handle = self.b.map(map);
+        let found = self.b.call(helpers::MAP_LOOKUP_PERCPU_ELEM, &[handle, key, n]);
+        self.b.branch_imm(Cond::Ne, found, 0, copy, next);
+        self.b.enter(copy);
+        let mem = |offset| Loc::bpf(Mem { base: found, offset });
+        let first = self.load_scalar(mem(0), &Type::U64);
+        match aggregate {
+            Aggregate::Count | Aggregate::Sum { .. } => self.accumulate(acc, first),
+            Aggregate::Avg { .. } | Aggregate::Stats { .. } => {
+                let total = self.load_scalar(mem(8), &Type::U64);
+                self.accumulate(count, first);
+                self.accumulate(acc, total);
+            }
+            Aggregate::Min { signed } | Aggregate::Max { signed } => {
+                let better = match (aggregate, signed) {
+                    (Aggregate::Min { .. }, true) => Cond::SLt,
+                    (Aggregate::Min { .. }, false) => Cond::ULt,
+                    (_, true) => Cond::SGt,
+                    (_, false) => Cond::UGt,
+                };
+                let set = self.load_scalar(mem(8), &Type::U64);
+                let (valid, compare, take) = (self.b.block(), self.b.block(), self.b.block());
+                self.b.branch_imm(Cond::Ne, set, 0, valid, next);
+                self.b.enter(valid);
+                let any = self.b.get(seen);
+                self.b.branch_imm(Cond::Eq, any, 0, take, compare);
+                self.b.enter(compare);
+                let best = self.b.get(acc);
+                self.b.branch(better, first, best, take, next);
+                self.b.enter(take);
+                self.b.set(acc, first);
+                let one = self.b.iconst(1);
+                self.b.set(seen, one);
+            }
+            Aggregate::Hist { .. } | Aggregate::LinearHist { .. } => {
+                self.internal("a histogram as a number", self.b.span());
+            }
+        }
+        self.join(next);
+        let n = self.b.get(cpu);
+        let n = self.b.bin_imm(Ir::Add, n, 1);
+        self.b.set(cpu, n);
+        self.b.jump(head);
+        self.b.seal(head);
+        self.b.enter(end);
+        let total = self.b.get(acc);
+        match aggregate {
+            Aggregate::Avg { signed } | Aggregate::Stats { signed } => {
+                let n = self.b.get(count);
+                let ty = if signed { Type::I64 } else { Type::U64 };
+                // The count is never zero where there is a total; the kernel's division by zero gives zero.
+                let one = Expr { kind: ExprKind::Int(1), ty: Type::U64, span: self.b.span() };
+                self.arithmetic(BinOp::Div, total, n, &ty, &one)
+            }
+            _ => total,
+        }
+    }
+
+    fn accumulate(&mut self, var: crate::ir::builder::Variable, value: Value) {
+        let sum = self.b.get(var);
+        let sum = self.b.bin(Ir::Add, sum, value);
+        self.b.set(var, sum);
+    }
+}

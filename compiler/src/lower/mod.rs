@@ -1,0 +1,413 @@
+//! Typed tree to IR, destination-driven: every aggregate is written where it will be used (event record, key, value), and
+//! scalars stay in virtual registers.
+//!
+//! What lives where: scalar expressions in `scalar`, aggregates in `aggregate`, strings in `strings`, maps in `maps`,
+//! aggregations in `fold`, event records in `send`, stack traces in `stack`, statements in `control`, builtins in `builtin`.
+//!
+//! Invariants: a scalar in a register is extended to 64 bits as its type says. A string in memory is NUL-terminated within its
+//! capacity and undefined behind the terminator; map keys are zero behind it (and in padding), since the kernel compares
+//! all their bytes. Nothing here chooses registers or stack offsets.
+
+mod aggregate;
+mod builtin;
+mod control;
+mod fold;
+mod maps;
+mod scalar;
+mod send;
+mod stack;
+mod strings;
+
+use tapline_grammar::span::Span;
+
+use crate::define_id;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::index::IndexVec;
+use crate::ir::builder::{FunctionBuilder, Variable};
+use crate::ir::{self, Block, FunctionKind, MapDef, MapKind, Slot, Value, Width};
+use crate::program::{
+    self, Action, ActionId, Config, Counter, Manifest, MapDesc, MapId, MapRole, ProgramDesc, ProgramKind,
+};
+use crate::target::{Arch, Target};
+use crate::typed::{TypedMap, TypedProgram, TypedScript, VarId};
+use crate::types::layout::{self, TupleLayout};
+use crate::types::{AddrSpace, Type, value};
+
+define_id!(
+    /// Index into the manifest's counters.
+    CounterId,
+    "c"
+);
+
+/// What lowering yields. The object still has to be made from the module.
+#[derive(Debug)]
+pub struct Lowered {
+    /// Code and maps.
+    pub module: ir::Module,
+    /// The manifest of the program to be.
+    pub manifest: Manifest,
+}
+
+/// Facts about the target that shape the code.
+struct Facts {
+    arch: Arch,
+    start_time_ns: u64,
+    possible_cpus: u32,
+}
+
+/// Lowers a checked script. `position` turns a span into `file:line:col`.
+pub fn lower(
+    script: &TypedScript,
+    target: &dyn Target,
+    position: &dyn Fn(Span) -> String,
+) -> Result<Lowered, Diagnostics> {
+    let facts =
+        Facts { arch: target.arch(), start_time_ns: target.start_time_ns(), possible_cpus: target.possible_cpus() };
+    let mut module = ModuleLower::new(script, facts, position);
+    for (index, program) in script.programs.iter().enumerate() {
+        module.program(index, program);
+    }
+    module.finish()
+}
+
+/// State shared by all functions of the module.
+struct ModuleLower<'a> {
+    script: &'a TypedScript,
+    facts: Facts,
+    position: &'a dyn Fn(Span) -> String,
+    module: ir::Module,
+    maps: IndexVec<MapId, MapDesc>,
+    programs: Vec<ProgramDesc>,
+    records: IndexVec<ActionId, program::Record>,
+    counters: IndexVec<CounterId, Counter>,
+    events: MapId,
+    counters_map: MapId,
+    stacks: Option<MapId>,
+    diagnostics: Diagnostics,
+}
+
+/// Symbol of a script map: the kernel allows `[A-Za-z0-9_.]` only.
+fn map_symbol(name: &str) -> String {
+    let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
+    format!("AT_{clean}")
+}
+
+/// How a value of this type is kept: one copy per CPU, reduced by the reader.
+fn is_per_cpu(map: &TypedMap) -> bool {
+    match map.declared {
+        Some(MapKind::PercpuHash | MapKind::LruPercpuHash) => true,
+        Some(_) => false,
+        None => matches!(map.value, Type::Aggregate(_)),
+    }
+}
+
+/// `BPF_F_NO_PREALLOC`.
+const NO_PREALLOC: u32 = 1;
+/// Preallocating more than this many bytes per CPU costs more at start-up than allocating on demand.
+const PREALLOC_LIMIT: u64 = 1 << 20;
+/// The kernel's on-demand allocator serves at most this many bytes per element.
+const ON_DEMAND_LIMIT: u32 = 4096;
+
+impl<'a> ModuleLower<'a> {
+    fn new(script: &'a TypedScript, facts: Facts, position: &'a dyn Fn(Span) -> String) -> Self {
+        let mut this = Self {
+            script,
+            facts,
+            position,
+            module: ir::Module { license: script.config.license.clone(), ..ir::Module::default() },
+            maps: IndexVec::new(),
+            programs: Vec::new(),
+            records: IndexVec::new(),
+            counters: IndexVec::new(),
+            events: MapId(0),
+            counters_map: MapId(0),
+            stacks: None,
+            diagnostics: Vec::new(),
+        };
+        for map in script.maps.iter() {
+            this.script_map(map);
+        }
+        let ring_bytes = script.config.ring_pages.max(1).next_power_of_two().saturating_mul(4096);
+        this.events = this.internal_map("events", MapRole::Events, MapKind::RingBuf, 0, 0, ring_bytes, 0);
+        // Its value size is known when all counters are.
+        this.counters_map = this.internal_map("counters", MapRole::Counters, MapKind::Array, 4, 8, 1, 0);
+        for action in script.actions.iter() {
+            let record = this.record_layout(&action.args);
+            this.records.push(record);
+        }
+        this
+    }
+
+    fn script_map(&mut self, map: &TypedMap) {
+        let per_cpu = is_per_cpu(map);
+        let value_size = self.size(&map.value).max(1).next_multiple_of(if per_cpu { 8 } else { 1 });
+        let key_size = map.key.as_ref().map_or(4, |k| self.size(k).max(1));
+        let kind = match (&map.key, map.declared) {
+            (None, _) if per_cpu => MapKind::PercpuArray,
+            (None, _) => MapKind::Array,
+            (Some(_), Some(kind)) => kind,
+            (Some(_), None) if per_cpu => MapKind::PercpuHash,
+            (Some(_), None) => MapKind::Hash,
+        };
+        let max_entries = if map.key.is_none() { 1 } else { map.max_entries.max(1) };
+        let hash = matches!(kind, MapKind::Hash | MapKind::PercpuHash);
+        let bytes = u64::from(key_size + value_size) * u64::from(max_entries);
+        let fits_on_demand = value_size <= ON_DEMAND_LIMIT && key_size <= ON_DEMAND_LIMIT;
+        let flags = if hash && bytes > PREALLOC_LIMIT && fits_on_demand { NO_PREALLOC } else { 0 };
+        let mut symbol = map_symbol(&map.name);
+        if self.maps.iter().any(|m| m.symbol == symbol) {
+            symbol = format!("{symbol}_{}", self.maps.len());
+        }
+        self.module.maps.push(MapDef { symbol: symbol.clone(), kind, key_size, value_size, max_entries, flags });
+        self.maps.push(MapDesc {
+            symbol,
+            name: map.name.clone(),
+            role: if map.key.is_some() { MapRole::Keyed } else { MapRole::Scalar },
+            key: map.key.as_ref().map(|k| self.value_type(k)),
+            value: Some(self.value_type(&map.value)),
+            per_cpu,
+            max_entries,
+        });
+    }
+
+    #[allow(clippy::too_many_arguments)] // The columns of a map definition.
+    fn internal_map(
+        &mut self,
+        name: &str,
+        role: MapRole,
+        kind: MapKind,
+        key_size: u32,
+        value_size: u32,
+        max_entries: u32,
+        flags: u32,
+    ) -> MapId {
+        self.module.maps.push(MapDef { symbol: name.into(), kind, key_size, value_size, max_entries, flags });
+        self.maps.push(MapDesc {
+            symbol: name.into(),
+            name: name.into(),
+            role,
+            key: None,
+            value: None,
+            per_cpu: matches!(kind, MapKind::PercpuArray | MapKind::PercpuHash),
+            max_entries,
+        })
+    }
+
+    fn size(&self, ty: &Type) -> u32 {
+        layout::size_of(ty, &self.script.aggregates)
+    }
+    fn members(&self, types: &[Type]) -> TupleLayout {
+        layout::tuple_layout(types.iter(), &self.script.aggregates)
+    }
+    fn value_type(&self, ty: &Type) -> program::ValueType {
+        value::value_type(ty, &self.script.aggregates)
+    }
+
+    /// The index of a counter, made on first use.
+    fn counter(&mut self, counter: Counter) -> CounterId {
+        if let Some((id, _)) = self.counters.enumerate().find(|(_, c)| **c == counter) {
+            return id;
+        }
+        self.counters.push(counter)
+    }
+
+    fn program(&mut self, index: usize, program: &TypedProgram) {
+        let (section, reentrant) = section(program.kind);
+        let symbol = format!("p{index}");
+        let kind = FunctionKind::Program { section, reentrant };
+        let probe = program
+            .probes
+            .iter()
+            .filter_map(|id| self.script.probes.get(*id))
+            .map(|p| p.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ");
+        let missed = reentrant.then(|| self.counter(Counter::Missed { probe: probe.clone() }));
+        let (builder, params) = FunctionBuilder::new(symbol.clone(), kind, 1, program.span);
+        let exit = {
+            let mut b = builder;
+            let exit = b.block();
+            let vars = self.variables(&mut b, program);
+            let ctx = params.first().copied().unwrap_or(Value(0));
+            let mut func = FnLower { m: self, b, program, ctx, vars, exit, loops: Vec::new(), probe, stack_slot: None };
+            func.body();
+            func.b.finish()
+        };
+        let id = self.module.functions.push(exit);
+        if let (Some(counter), Some(f)) = (missed, self.module.functions.get_mut(id)) {
+            f.missed_counter = Some(counter.0);
+        }
+        self.programs.push(ProgramDesc { symbol, kind: program.kind, probes: program.probes.clone() });
+    }
+
+    fn variables(&self, b: &mut FunctionBuilder, program: &TypedProgram) -> IndexVec<VarId, Home> {
+        let homes: Vec<Home> = program
+            .vars
+            .iter()
+            .map(|var| {
+                if var.ty.is_scalar() {
+                    Home::Register(b.variable())
+                } else {
+                    Home::Memory(b.slot(self.size(&var.ty), 8, false))
+                }
+            })
+            .collect();
+        homes.into()
+    }
+
+    fn finish(mut self) -> Result<Lowered, Diagnostics> {
+        if self.diagnostics.iter().any(Diagnostic::is_error) {
+            return Err(self.diagnostics);
+        }
+        if let Some(map) = self.module.maps.get_mut(self.counters_map) {
+            map.value_size = (self.counters.len() as u32).max(1) * 8;
+        }
+        self.module.counters = Some(self.counters_map);
+        let records = self.records.into_vec();
+        let actions = self
+            .script
+            .actions
+            .iter()
+            .zip(records)
+            .map(|(a, record)| Action { kind: a.kind.clone(), record })
+            .collect();
+        let manifest = Manifest {
+            programs: self.programs,
+            probes: self.script.probes.as_slice().to_vec(),
+            maps: self.maps.into_vec(),
+            actions,
+            counters: self.counters.into_vec(),
+            config: Config::clone(&self.script.config),
+        };
+        Ok(Lowered { module: self.module, manifest })
+    }
+}
+
+/// ELF section of a program, and whether the kernel lets it interrupt itself on one CPU.
+fn section(kind: ProgramKind) -> (&'static str, bool) {
+    match kind {
+        ProgramKind::RawTpRun | ProgramKind::RawTracepoint => ("raw_tp", false),
+        ProgramKind::Kprobe | ProgramKind::KprobeMulti => ("kprobe", false),
+        ProgramKind::Kretprobe | ProgramKind::KretprobeMulti => ("kretprobe", false),
+        // Uprobes run preemptible: another task on the same CPU can enter the same program.
+        ProgramKind::Uprobe => ("uprobe", true),
+        ProgramKind::Uretprobe => ("uretprobe", true),
+        ProgramKind::Tracepoint => ("tracepoint", false),
+        ProgramKind::PerfEvent => ("perf_event", false),
+    }
+}
+
+/// Where a scratch variable lives.
+#[derive(Clone, Copy, Debug)]
+enum Home {
+    Register(Variable),
+    Memory(Slot),
+}
+
+/// A place in BPF memory that can be written.
+#[derive(Clone, Copy, Debug)]
+struct Mem {
+    base: Value,
+    offset: i32,
+}
+
+impl Mem {
+    /// Alignment of the place. Bases are aligned to 8 bytes: slots of 8 bytes or more, map values, the ring buffer; a base in
+    /// scratch space at a run-time offset need not be, where the processors we support load and store unaligned.
+    fn align(self) -> u32 {
+        if self.offset == 0 { 8 } else { 1 << self.offset.trailing_zeros().min(3) }
+    }
+    fn at(self, bytes: u32) -> Self {
+        Self { base: self.base, offset: self.offset.wrapping_add(bytes as i32) }
+    }
+}
+
+/// A place of any memory that can be read.
+#[derive(Clone, Copy, Debug)]
+struct Loc {
+    space: AddrSpace,
+    mem: Mem,
+}
+
+impl Loc {
+    fn bpf(mem: Mem) -> Self {
+        Self { space: AddrSpace::Bpf, mem }
+    }
+}
+
+/// Targets of `break` and `continue`.
+#[derive(Clone, Copy, Debug)]
+struct Loop {
+    exit: Block,
+    next: Block,
+}
+
+/// State of the function being lowered.
+struct FnLower<'m, 'a> {
+    m: &'m mut ModuleLower<'a>,
+    b: FunctionBuilder,
+    program: &'m TypedProgram,
+    ctx: Value,
+    vars: IndexVec<VarId, Home>,
+    /// Returns 0.
+    exit: Block,
+    loops: Vec<Loop>,
+    /// Names of the attach points, for counters.
+    probe: String,
+    /// Buffer of stack traces, shared by all calls.
+    stack_slot: Option<Slot>,
+}
+
+impl FnLower<'_, '_> {
+    /// Adds one to a counter.
+    fn count(&mut self, counter: Counter) {
+        let id = self.m.counter(counter);
+        let addr = self.b.map_value(self.m.counters_map, id.0 * 8);
+        let one = self.b.iconst(1);
+        self.b.atomic_add(Width::W8, addr, 0, one);
+    }
+
+    /// Address of a place as one value.
+    fn addr(&mut self, mem: Mem) -> Value {
+        if mem.offset == 0 {
+            return mem.base;
+        }
+        self.b.bin_imm(ir::BinOp::Add, mem.base, i64::from(mem.offset))
+    }
+
+    /// Fresh local memory for a value of this type.
+    fn temp(&mut self, ty: &Type) -> Mem {
+        let size = self.m.size(ty);
+        self.temp_bytes(size)
+    }
+
+    /// Fresh local memory, aligned for the widest access that fits.
+    fn temp_bytes(&mut self, size: u32) -> Mem {
+        let slot = self.b.slot(size, size.clamp(1, 8).next_power_of_two(), false);
+        Mem { base: self.b.slot_addr(slot), offset: 0 }
+    }
+
+    fn zero(&mut self, dst: Mem, len: u32) {
+        self.b.zero(dst.base, dst.offset, len, dst.align());
+    }
+
+    fn copy(&mut self, dst: Mem, src: Mem, len: u32) {
+        self.b.copy((dst.base, dst.offset), (src.base, src.offset), len, dst.align().min(src.align()));
+    }
+
+    /// The script's position of what is being lowered, for counters.
+    fn position(&self) -> String {
+        (self.m.position)(self.b.span())
+    }
+
+    /// Jumps to `to` unless the block has ended already, and goes on there.
+    fn join(&mut self, to: Block) {
+        self.b.jump(to);
+        self.b.enter(to);
+    }
+
+    /// A bug of the checker or of this module: reported instead of trusted.
+    fn internal(&mut self, what: &str, span: Span) {
+        self.m.diagnostics.push(Diagnostic::internal(format!("cannot lower {what}"), span));
+    }
+}

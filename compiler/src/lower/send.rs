@@ -1,0 +1,211 @@
+//! Event records: laid out as `program` documents, written where they are sent from.
+//!
+//! A record whose length is known while compiling is reserved in the ring buffer and filled in place. One with strings is
+//! packed in local memory, each string with its actual length, and copied out: ring space is scarcer than a short copy.
+
+use super::strings::Length;
+use super::{FnLower, Mem, ModuleLower};
+use crate::ir::{BinOp as Ir, Cond, Value, Width, helpers};
+use crate::program::{ActionId, ActionKind, Counter, Field, Record};
+use crate::typed::{Expr, ExprKind, Op, StmtKind};
+use crate::types::Type;
+use crate::types::layout::align_up;
+
+/// Bytes of the header: action and padding.
+const HEADER: u32 = 8;
+/// The kernel wakes the reader although others are still unread (`BPF_RB_FORCE_WAKEUP`).
+const FORCE_WAKEUP: i64 = 2;
+
+impl ModuleLower<'_> {
+    /// Layout of a record with these arguments.
+    pub(super) fn record_layout(&self, args: &[Type]) -> Record {
+        let mut end = HEADER;
+        let mut fields = Vec::new();
+        for ty in args {
+            let value = self.value_type(ty);
+            let (size, align) = if value.is_tail() {
+                (4, 4)
+            } else {
+                (self.size(ty), crate::types::layout::align_of(ty, &self.script.aggregates))
+            };
+            let offset = align_up(end, align);
+            fields.push(Field { name: String::new(), offset, bits: None, ty: value });
+            end = offset.saturating_add(size);
+        }
+        Record { fields, fixed_size: align_up(end, 8) }
+    }
+}
+
+/// Where the next byte of the tail goes.
+#[derive(Clone, Copy)]
+struct Tail {
+    /// Constant part, from the record's start.
+    fixed: u32,
+    /// Run-time part.
+    dynamic: Option<Value>,
+}
+
+impl FnLower<'_, '_> {
+    /// Sends a record.
+    pub(super) fn send(&mut self, action: ActionId, args: &[Expr]) {
+        let Some(record) = self.m.records.get(action).cloned() else {
+            return self.internal("an action without layout", self.b.span());
+        };
+        let exits = self.m.script.actions.get(action).is_some_and(|a| matches!(a.kind, ActionKind::Exit));
+        let flags = if exits { FORCE_WAKEUP } else { 0 };
+        let tails: Option<u32> = args.iter().filter(|a| is_tail(&a.ty)).map(fixed_tail).sum();
+        match tails {
+            Some(tail) if !args.iter().any(leaves_early) => {
+                let size = align_up(record.fixed_size.saturating_add(tail), 8);
+                self.send_in_place(action, &record, args, size, flags);
+            }
+            _ => self.send_packed(action, &record, args, flags),
+        }
+    }
+
+    fn send_in_place(&mut self, action: ActionId, record: &Record, args: &[Expr], size: u32, flags: i64) {
+        let handle = self.b.map(self.m.events);
+        let size = self.b.iconst(i64::from(size));
+        let zero = self.b.iconst(0);
+        let base = self.b.call(helpers::RINGBUF_RESERVE, &[handle, size, zero]);
+        let (room, full, end) = (self.b.block(), self.b.block(), self.b.block());
+        self.b.branch_imm(Cond::Ne, base, 0, room, full);
+        self.b.enter(full);
+        self.count_full();
+        self.b.jump(end);
+        self.b.enter(room);
+        self.fill(action, record, args, base);
+        let flags = self.b.iconst(flags);
+        self.b.call(helpers::RINGBUF_SUBMIT, &[base, flags]);
+        self.join(end);
+    }
+
+    fn send_packed(&mut self, action: ActionId, record: &Record, args: &[Expr], flags: i64) {
+        let room: u32 = args.iter().filter(|a| is_tail(&a.ty)).map(|a| tail_room(&a.ty)).fold(0, u32::saturating_add);
+        let slot = self.b.slot(record.fixed_size.saturating_add(room), 8, true);
+        let base = self.b.slot_addr(slot);
+        let tail = self.fill(action, record, args, base);
+        let length = match tail.dynamic {
+            Some(n) => self.b.bin_imm(Ir::Add, n, i64::from(tail.fixed)),
+            None => self.b.iconst(i64::from(tail.fixed)),
+        };
+        let handle = self.b.map(self.m.events);
+        let flags = self.b.iconst(flags);
+        let result = self.b.call(helpers::RINGBUF_OUTPUT, &[handle, base, length, flags]);
+        let (failed, end) = (self.b.block(), self.b.block());
+        self.b.branch_imm(Cond::SLt, result, 0, failed, end);
+        self.b.enter(failed);
+        self.count_full();
+        self.join(end);
+    }
+
+    fn count_full(&mut self) {
+        let probe = self.probe.clone();
+        self.count(Counter::RingFull { probe });
+    }
+
+    /// Writes header, fixed part and tail; returns the end of the tail.
+    fn fill(&mut self, action: ActionId, record: &Record, args: &[Expr], base: Value) -> Tail {
+        let header = self.b.iconst(i64::from(action.0));
+        self.b.store(Width::W8, base, 0, header);
+        let mut tail = Tail { fixed: record.fixed_size, dynamic: None };
+        for (arg, field) in args.iter().zip(&record.fields) {
+            let place = Mem { base, offset: field.offset as i32 };
+            if !is_tail(&arg.ty) {
+                self.into(arg, place);
+                continue;
+            }
+            let at = match tail.dynamic {
+                Some(n) => self.b.bin(Ir::Add, base, n),
+                None => base,
+            };
+            let dst = Mem { base: at, offset: tail.fixed as i32 };
+            let before = self.b.set_span(arg.span);
+            let length = self.tail_into(arg, dst);
+            self.b.set_span(before);
+            let count = self.length_value(length);
+            self.b.store(Width::W4, place.base, place.offset, count);
+            match (length, tail.dynamic) {
+                (Length::AtMost(n), _) => tail.fixed = tail.fixed.saturating_add(n),
+                (Length::Register(n), None) => tail.dynamic = Some(n),
+                (Length::Register(n), Some(before)) => tail.dynamic = Some(self.b.bin(Ir::Add, before, n)),
+            }
+        }
+        tail
+    }
+
+    /// Writes a value of variable length; returns the bytes that count.
+    fn tail_into(&mut self, arg: &Expr, dst: Mem) -> Length {
+        match &arg.ty {
+            Type::Str(capacity) => match &arg.kind {
+                // A constant needs no terminator here.
+                ExprKind::Str(bytes) => {
+                    let bytes: Vec<u8> = bytes.iter().copied().take(*capacity as usize).collect();
+                    self.store_bytes(dst, &bytes);
+                    Length::AtMost(bytes.len() as u32)
+                }
+                _ => self.string_into(arg, dst, *capacity),
+            },
+            Type::Buf(capacity) => self.buffer_tail(arg, dst, *capacity),
+            Type::Strings => self.argv_tail(arg, dst),
+            _ => Length::AtMost(0),
+        }
+    }
+
+    /// `buf(pointer, length)`: the data alone.
+    fn buffer_tail(&mut self, arg: &Expr, dst: Mem, capacity: u32) -> Length {
+        if let ExprKind::Call(Op::Buf, args) = &arg.kind {
+            let length = self.buffer_data(args, dst, capacity);
+            return Length::Register(length);
+        }
+        let loc = self.local(arg);
+        let length = self.b.load(Width::W4, loc.base, loc.offset);
+        let length = self.clamp(length, capacity);
+        self.copy(dst, loc.at(4), capacity);
+        Length::Register(length)
+    }
+}
+
+fn is_tail(ty: &Type) -> bool {
+    matches!(ty, Type::Str(_) | Type::Buf(_) | Type::Strings)
+}
+
+/// Bytes that a value's tail may need while it is written.
+fn tail_room(ty: &Type) -> u32 {
+    match ty {
+        Type::Str(n) => (*n).max(super::strings::COMM_LEN),
+        Type::Buf(n) => *n,
+        Type::Strings => super::builtin::ARGV_BYTES,
+        _ => 0,
+    }
+}
+
+/// Bytes of the tail when they are known while compiling.
+fn fixed_tail(arg: &Expr) -> Option<u32> {
+    match (&arg.kind, &arg.ty) {
+        (ExprKind::Str(bytes), Type::Str(capacity)) => Some((bytes.len() as u32).min(*capacity)),
+        (ExprKind::Call(Op::Comm, _), Type::Str(capacity)) if *capacity >= super::strings::COMM_LEN => {
+            Some(super::strings::COMM_LEN)
+        }
+        _ => None,
+    }
+}
+
+/// True when evaluating may end the program, which must not happen between reserving and submitting.
+fn leaves_early(e: &Expr) -> bool {
+    match &e.kind {
+        ExprKind::Block(block) => !block.stmts.iter().all(|s| matches!(s.kind, StmtKind::Assign { .. })),
+        ExprKind::Call(_, args) | ExprKind::Tuple(args) => args.iter().any(leaves_early),
+        ExprKind::Unary(_, a) | ExprKind::Cast(a) | ExprKind::Deref(a) | ExprKind::AddrOf(a) => leaves_early(a),
+        ExprKind::Field { base, .. } | ExprKind::Element { base, .. } => leaves_early(base),
+        ExprKind::Binary(_, a, b) | ExprKind::Compare(_, a, b) | ExprKind::Index { base: a, index: b } => {
+            leaves_early(a) || leaves_early(b)
+        }
+        ExprKind::Logical { lhs, rhs, .. } => leaves_early(lhs) || leaves_early(rhs),
+        ExprKind::Ternary { cond, then, otherwise } => {
+            leaves_early(cond) || leaves_early(then) || leaves_early(otherwise)
+        }
+        ExprKind::MapGet { key, .. } | ExprKind::MapCall { key, .. } => key.as_deref().is_some_and(leaves_early),
+        ExprKind::Int(_) | ExprKind::Str(_) | ExprKind::Var(_) | ExprKind::Context | ExprKind::IncDec { .. } => false,
+    }
+}

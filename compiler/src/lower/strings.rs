@@ -1,0 +1,304 @@
+//! Strings: copied and read by the helpers that stop at the terminator, compared with constants by words.
+
+use super::aggregate::chunk;
+use super::scalar::int_of;
+use super::{FnLower, Loc, Mem};
+use crate::ir::{BinOp as Ir, Block, Cond, Value, Width, helpers};
+use crate::typed::{Expr, ExprKind, Op};
+use crate::types::{AddrSpace, IntType, Type};
+
+/// Capacity of `comm` in bytes: `TASK_COMM_LEN` of the kernel.
+pub(super) const COMM_LEN: u32 = 16;
+
+/// What is known of a string just written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Length {
+    /// At most so many bytes, and this is what counts as its length; the terminator may come earlier.
+    AtMost(u32),
+    /// So many bytes, terminator excluded, in a register; bounded by the capacity minus one.
+    Register(Value),
+}
+
+impl FnLower<'_, '_> {
+    /// Writes a string with its terminator into a place of the given capacity.
+    pub(super) fn string_into(&mut self, e: &Expr, dst: Mem, capacity: u32) -> Length {
+        let before = self.b.set_span(e.span);
+        let length = self.string_kind(e, dst, capacity);
+        self.b.set_span(before);
+        length
+    }
+
+    fn string_kind(&mut self, e: &Expr, dst: Mem, capacity: u32) -> Length {
+        match &e.kind {
+            ExprKind::Str(bytes) => {
+                let room = capacity.saturating_sub(1) as usize;
+                let bytes: Vec<u8> = bytes.iter().copied().take(room).chain([0]).collect();
+                self.store_bytes(dst, &bytes);
+                Length::AtMost(bytes.len() as u32 - 1)
+            }
+            ExprKind::Call(Op::Comm, _) => {
+                if capacity < COMM_LEN {
+                    let temp = self.temp_bytes(COMM_LEN);
+                    self.comm_into(temp);
+                    return self.copy_string(Loc::bpf(temp), dst, capacity);
+                }
+                self.comm_into(dst);
+                Length::AtMost(COMM_LEN)
+            }
+            ExprKind::Call(Op::Str, args) => self.read_string(args, dst, capacity),
+            ExprKind::Ternary { cond, then, otherwise } => {
+                let length = self.b.variable();
+                let (yes, no, end) = (self.b.block(), self.b.block(), self.b.block());
+                self.condition(cond, yes, no);
+                for (block, branch) in [(yes, then), (no, otherwise)] {
+                    self.b.enter(block);
+                    let n = match self.string_into(branch, dst, capacity) {
+                        Length::Register(n) => n,
+                        Length::AtMost(n) => self.b.iconst(i64::from(n)),
+                    };
+                    self.b.set(length, n);
+                    self.b.jump(end);
+                }
+                self.b.enter(end);
+                Length::Register(self.b.get(length))
+            }
+            ExprKind::Block(block) => {
+                self.stmts(&block.stmts);
+                match &block.value {
+                    Some(value) => self.string_into(value, dst, capacity),
+                    None => Length::AtMost(0),
+                }
+            }
+            ExprKind::Cast(from) if matches!(from.ty, Type::Str(_)) => self.string_into(from, dst, capacity),
+            ExprKind::MapGet { map, key: Some(key) } => {
+                let found = self.map_lookup(*map, Some(key));
+                let length = self.b.variable();
+                let (hit, miss, end) = (self.b.block(), self.b.block(), self.b.block());
+                self.b.branch_imm(Cond::Ne, found, 0, hit, miss);
+                self.b.enter(hit);
+                let n = self.copy_string(Loc::bpf(Mem { base: found, offset: 0 }), dst, capacity);
+                let n = self.length_value(n);
+                self.b.set(length, n);
+                self.b.jump(end);
+                self.b.enter(miss);
+                let zero = self.b.iconst(0);
+                self.b.store(Width::W1, dst.base, dst.offset, zero);
+                self.b.set(length, zero);
+                self.b.jump(end);
+                self.b.enter(end);
+                Length::Register(self.b.get(length))
+            }
+            _ => {
+                let loc = self.place(e);
+                self.copy_string(loc, dst, capacity)
+            }
+        }
+    }
+
+    pub(super) fn length_value(&mut self, length: Length) -> Value {
+        match length {
+            Length::Register(n) => n,
+            Length::AtMost(n) => self.b.iconst(i64::from(n)),
+        }
+    }
+
+    pub(super) fn comm_into(&mut self, dst: Mem) {
+        let to = self.addr(dst);
+        let size = self.b.iconst(i64::from(COMM_LEN));
+        self.b.call(helpers::GET_CURRENT_COMM, &[to, size]);
+    }
+
+    /// Stores constant bytes by the widest stores that the place's alignment allows.
+    pub(super) fn store_bytes(&mut self, dst: Mem, bytes: &[u8]) {
+        let mut at = 0;
+        while at < bytes.len() {
+            let step = chunk((bytes.len() - at) as u32, dst.at(at as u32).align());
+            let mut word = [0u8; 8];
+            for (to, from) in word.iter_mut().zip(bytes.iter().skip(at).take(step as usize)) {
+                *to = *from;
+            }
+            let value = self.b.iconst(i64::from_le_bytes(word));
+            let width = Width::from_bytes(step).unwrap_or(Width::W1);
+            let place = dst.at(at as u32);
+            self.b.store(width, place.base, place.offset, value);
+            at += step as usize;
+        }
+    }
+
+    /// `str(pointer [, length])`.
+    fn read_string(&mut self, args: &[Expr], dst: Mem, capacity: u32) -> Length {
+        let Some(pointer) = args.first() else {
+            return Length::AtMost(0);
+        };
+        let source = match &pointer.ty {
+            // A string or an array of bytes: its place is the address.
+            ty if !ty.is_scalar() => self.place(pointer),
+            ty => {
+                let space = if let Type::Ptr(_, space) = ty { *space } else { AddrSpace::Kernel };
+                let base = self.scalar(pointer);
+                Loc { space, mem: Mem { base, offset: 0 } }
+            }
+        };
+        let size = match args.get(1) {
+            None => self.b.iconst(i64::from(capacity)),
+            Some(Expr { kind: ExprKind::Int(n), .. }) => {
+                let wanted = u32::try_from(*n).unwrap_or(0).saturating_add(1);
+                self.b.iconst(i64::from(wanted.min(capacity)))
+            }
+            Some(length) => {
+                // One more byte for the terminator, as the argument counts characters.
+                let wanted = self.scalar(length);
+                let wanted = self.b.bin_imm(Ir::Add, wanted, 1);
+                self.clamp(wanted, capacity)
+            }
+        };
+        self.read_terminated(source, dst, size)
+    }
+
+    /// `min(value, limit)`, unsigned, in a shape that the verifier follows.
+    pub(super) fn clamp(&mut self, value: Value, limit: u32) -> Value {
+        let result = self.b.variable();
+        self.b.set(result, value);
+        let (cut, end) = (self.b.block(), self.b.block());
+        self.b.branch_imm(Cond::UGt, value, i64::from(limit), cut, end);
+        self.b.enter(cut);
+        let limit = self.b.iconst(i64::from(limit));
+        self.b.set(result, limit);
+        self.join(end);
+        self.b.get(result)
+    }
+
+    /// Copies a string from any memory, at most the capacity with terminator.
+    pub(super) fn copy_string(&mut self, src: Loc, dst: Mem, capacity: u32) -> Length {
+        let size = self.b.iconst(i64::from(capacity));
+        self.read_terminated(src, dst, size)
+    }
+
+    /// The length of what was read; 0 when reading failed (the kernel then zeroes the destination).
+    fn read_terminated(&mut self, src: Loc, dst: Mem, size: Value) -> Length {
+        let helper = match src.space {
+            AddrSpace::User => helpers::PROBE_READ_USER_STR,
+            _ => helpers::PROBE_READ_KERNEL_STR,
+        };
+        let (to, from) = (self.addr(dst), self.addr(src.mem));
+        let read = self.b.call(helper, &[to, size, from]);
+        self.report_helper(helper, read);
+        let length = self.b.variable();
+        let (some, none, end) = (self.b.block(), self.b.block(), self.b.block());
+        self.b.branch_imm(Cond::SGt, read, 0, some, none);
+        self.b.enter(some);
+        let n = self.b.bin_imm(Ir::Add, read, -1);
+        self.b.set(length, n);
+        self.b.jump(end);
+        self.b.enter(none);
+        let zero = self.b.iconst(0);
+        self.b.set(length, zero);
+        self.join(end);
+        Length::Register(self.b.get(length))
+    }
+
+    /// Goes to `yes` when two strings are equal.
+    pub(super) fn strings_equal(&mut self, lhs: &Expr, rhs: &Expr, yes: Block, no: Block) {
+        match (literal(lhs), literal(rhs)) {
+            (Some(a), Some(b)) => {
+                let to = if a == b { yes } else { no };
+                self.b.jump(to);
+            }
+            (Some(bytes), None) => self.equals_literal(rhs, &bytes, None, yes, no),
+            (None, Some(bytes)) => self.equals_literal(lhs, &bytes, None, yes, no),
+            (None, None) => {
+                let (a, b) = (self.local_string(lhs), self.local_string(rhs));
+                let limit = capacity_of(&lhs.ty).min(capacity_of(&rhs.ty));
+                self.bytes_equal(a, b, limit, yes, no);
+            }
+        }
+    }
+
+    /// The string in BPF memory, to be read at any offset.
+    pub(super) fn local_string(&mut self, e: &Expr) -> Mem {
+        let mem = self.local(e);
+        self.b.mark_indexed(mem.base);
+        mem
+    }
+
+    /// Compares with a constant, terminator included; or the first `limit` bytes only.
+    pub(super) fn equals_literal(&mut self, e: &Expr, bytes: &[u8], limit: Option<u32>, yes: Block, no: Block) {
+        let mut wanted = bytes.to_vec();
+        wanted.push(0);
+        if let Some(limit) = limit {
+            wanted.truncate(limit as usize);
+        }
+        let capacity = capacity_of(&e.ty);
+        if wanted.len() as u32 > capacity {
+            // The string cannot be that long.
+            self.effect(e);
+            self.b.jump(no);
+            return;
+        }
+        let mem = self.local(e);
+        let mut at = 0;
+        while at < wanted.len() {
+            let step = chunk((wanted.len() - at) as u32, mem.at(at as u32).align());
+            let mut word = [0u8; 8];
+            for (to, from) in word.iter_mut().zip(wanted.iter().skip(at).take(step as usize)) {
+                *to = *from;
+            }
+            let int = Type::Int(IntType { size: step as u8, signed: false });
+            let value = self.load_scalar(Loc::bpf(mem.at(at as u32)), &int);
+            let on = self.b.block();
+            self.b.branch_imm(Cond::Eq, value, i64::from_le_bytes(word), on, no);
+            self.b.enter(on);
+            at += step as usize;
+        }
+        self.b.jump(yes);
+    }
+
+    /// Compares byte by byte up to the terminator or the limit.
+    pub(super) fn bytes_equal(&mut self, a: Mem, b: Mem, limit: u32, yes: Block, no: Block) {
+        self.b.mark_indexed(a.base);
+        self.b.mark_indexed(b.base);
+        let i = self.b.variable();
+        let zero = self.b.iconst(0);
+        self.b.set(i, zero);
+        let (head, body, same, next) = (self.b.block(), self.b.block(), self.b.block(), self.b.block());
+        self.b.jump(head);
+        self.b.switch_to(head);
+        let n = self.b.get(i);
+        self.b.branch_imm(Cond::ULt, n, i64::from(limit), body, yes);
+        self.b.enter(body);
+        let x = self.byte_at(a, n);
+        let y = self.byte_at(b, n);
+        self.b.branch(Cond::Eq, x, y, same, no);
+        self.b.enter(same);
+        self.b.branch_imm(Cond::Eq, x, 0, yes, next);
+        self.b.enter(next);
+        let n = self.b.bin_imm(Ir::Add, n, 1);
+        self.b.set(i, n);
+        self.b.jump(head);
+        self.b.seal(head);
+        // The caller goes on from `yes` or `no`.
+    }
+
+    pub(super) fn byte_at(&mut self, mem: Mem, index: Value) -> Value {
+        let base = self.b.bin(Ir::Add, mem.base, index);
+        self.b.load(Width::W1, base, mem.offset)
+    }
+}
+
+/// The bytes of a string constant.
+pub(super) fn literal(e: &Expr) -> Option<Vec<u8>> {
+    match &e.kind {
+        ExprKind::Str(bytes) => Some(bytes.to_vec()),
+        ExprKind::Cast(from) if matches!(e.ty, Type::Str(_)) => literal(from),
+        _ => None,
+    }
+}
+
+/// Capacity of a string, array or buffer in bytes.
+pub(super) fn capacity_of(ty: &Type) -> u32 {
+    match ty {
+        Type::Str(n) | Type::Buf(n) => *n,
+        Type::Array(elem, n) => n.saturating_mul(u32::from(int_of(elem).size)),
+        _ => 0,
+    }
+}
