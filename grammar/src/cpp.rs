@@ -28,19 +28,13 @@ impl Preprocessor {
         let body = line.trim_start_matches('#').trim();
         let kind = if let Some(path) = body.strip_prefix("include") {
             let path = path.trim();
-            CItemKind::Include {
-                path: path.trim_matches(['<', '>', '"']).to_owned(),
-                system: path.starts_with('<'),
-            }
+            CItemKind::Include { path: path.trim_matches(['<', '>', '"']).to_owned(), system: path.starts_with('<') }
         } else if let Some(def) = body.strip_prefix("define") {
             let def = def.trim();
             let (name, value) = def.split_once(char::is_whitespace).unwrap_or((def, ""));
             let at = end - value.len();
             CItemKind::Define {
-                name: Spanned {
-                    node: name.to_owned(),
-                    span,
-                },
+                name: Spanned { node: name.to_owned(), span },
                 value: crate::parser::expression(self.file, text, at..end).ok(),
                 text: value.to_owned(),
             }

@@ -36,19 +36,13 @@ pub(crate) fn scan(
     errors: &mut Vec<SyntaxError>,
     comments: &mut Vec<Span>,
 ) -> Header {
-    let mut header = Header {
-        name: None,
-        attach_points: Vec::new(),
-        end: start,
-    };
+    let mut header = Header { name: None, attach_points: Vec::new(), end: start };
     let mut pos = start;
     let mut separated = true;
     loop {
         let from = pos;
         pos = skip_blank(text, pos, file, comments);
-        let newline = text
-            .get(from..pos)
-            .is_some_and(|blank| blank.contains('\n'));
+        let newline = text.get(from..pos).is_some_and(|blank| blank.contains('\n'));
         header.end = pos;
         let Some(c) = text.get(pos..).and_then(|rest| rest.chars().next()) else {
             break;
@@ -59,10 +53,7 @@ pub(crate) fn scan(
             ',' => {
                 if separated {
                     let span = Span::new(file, pos as u32, pos as u32 + 1);
-                    errors.push(SyntaxError::new(
-                        "expected an attach point before this comma",
-                        span,
-                    ));
+                    errors.push(SyntaxError::new("expected an attach point before this comma", span));
                 }
                 separated = true;
                 pos += 1;
@@ -104,26 +95,14 @@ fn probe_name(text: &str, pos: usize, file: FileId) -> Option<(Name, usize)> {
     let len = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')?;
     let name = rest.get(..len)?;
     let after = rest.get(len..)?.trim_start_matches([' ', '\t']);
-    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !after.starts_with('=')
-    {
+    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !after.starts_with('=') {
         return None;
     }
     let next = pos + rest.len() - after.len() + 1;
-    Some((
-        Spanned {
-            node: name.to_owned(),
-            span: Span::new(file, pos as u32, (pos + len) as u32),
-        },
-        next,
-    ))
+    Some((Spanned { node: name.to_owned(), span: Span::new(file, pos as u32, (pos + len) as u32) }, next))
 }
 
-fn attach_point(
-    text: &str,
-    start: usize,
-    file: FileId,
-    errors: &mut Vec<SyntaxError>,
-) -> (AttachPoint, usize) {
+fn attach_point(text: &str, start: usize, file: FileId, errors: &mut Vec<SyntaxError>) -> (AttachPoint, usize) {
     let mut parts: Vec<Spanned<String>> = Vec::new();
     let mut part = String::new();
     let mut part_start = start;
@@ -139,10 +118,7 @@ fn attach_point(
                         || PATH_PROVIDERS.contains(&part.as_str());
                 }
                 let span = Span::new(file, part_start as u32, pos as u32);
-                parts.push(Spanned {
-                    node: std::mem::take(&mut part),
-                    span,
-                });
+                parts.push(Spanned { node: std::mem::take(&mut part), span });
                 pos += 1;
                 part_start = pos;
             }
@@ -150,10 +126,7 @@ fn attach_point(
                 let Some(len) = quoted_len(rest_of(pos)) else {
                     let line = rest_of(pos).find('\n').unwrap_or(rest_of(pos).len());
                     let span = Span::new(file, pos as u32, (pos + line) as u32);
-                    errors.push(
-                        SyntaxError::new("this quote is never closed", span)
-                            .help("add a closing `\"`"),
-                    );
+                    errors.push(SyntaxError::new("this quote is never closed", span).help("add a closing `\"`"));
                     pos += line;
                     break;
                 };
@@ -164,17 +137,12 @@ fn attach_point(
             '[' => {
                 let rest = rest_of(pos);
                 let close = rest.find(|c: char| c == ']' || c == '{' || c.is_whitespace());
-                let len = close
-                    .filter(|at| rest.get(*at..).is_some_and(|r| r.starts_with(']')))
-                    .map_or(1, |at| at + 1);
+                let len = close.filter(|at| rest.get(*at..).is_some_and(|r| r.starts_with(']'))).map_or(1, |at| at + 1);
                 part.push_str(rest.get(..len).unwrap_or_default());
                 pos += len;
             }
             ',' | '{' | '}' | ';' => break,
-            '/' if !takes_slash
-                || parts.is_empty()
-                || (parts.len() >= 2 && is_predicate(rest_of(pos))) =>
-            {
+            '/' if !takes_slash || parts.is_empty() || (parts.len() >= 2 && is_predicate(rest_of(pos))) => {
                 break;
             }
             _ if c.is_whitespace() => break,
@@ -187,14 +155,7 @@ fn attach_point(
     let span = Span::new(file, part_start as u32, pos as u32);
     parts.push(Spanned { node: part, span });
     let raw = text.get(start..pos).unwrap_or_default().to_owned();
-    (
-        AttachPoint {
-            raw,
-            parts,
-            span: Span::new(file, start as u32, pos as u32),
-        },
-        pos,
-    )
+    (AttachPoint { raw, parts, span: Span::new(file, start as u32, pos as u32) }, pos)
 }
 
 /// The length of a quoted text with its quotes; it ends on its line.

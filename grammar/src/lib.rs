@@ -16,20 +16,8 @@ mod stream;
 mod tree;
 
 /// The parser that lalrpop makes from `grammar.lalrpop`.
-#[allow(
-    clippy::all,
-    clippy::pedantic,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing
-)]
-#[allow(
-    missing_docs,
-    unused_qualifications,
-    unused_imports,
-    unused_parens,
-    dead_code
-)]
+#[allow(clippy::all, clippy::pedantic, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#[allow(missing_docs, unused_qualifications, unused_imports, unused_parens, dead_code)]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/grammar.rs"));
 }
@@ -55,10 +43,7 @@ pub struct Parsed {
 /// Parses a script. Never panics; texts longer than 4 GiB are cut off.
 pub fn parse(file: FileId, text: &str, opts: &ParseOptions) -> Parsed {
     let output = parser::run(file, text, opts);
-    Parsed {
-        script: output.script,
-        errors: output.errors,
-    }
+    Parsed { script: output.script, errors: output.errors }
 }
 
 /// Parses a text that is one expression, for instance a macro's replacement or a parameter.
@@ -81,12 +66,7 @@ pub struct SyntaxError {
 
 impl SyntaxError {
     fn new(message: &str, span: Span) -> Self {
-        SyntaxError {
-            message: message.to_owned(),
-            span,
-            labels: Vec::new(),
-            help: None,
-        }
+        SyntaxError { message: message.to_owned(), span, labels: Vec::new(), help: None }
     }
 
     fn label(mut self, span: Span, text: &str) -> Self {

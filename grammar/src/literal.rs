@@ -31,16 +31,12 @@ const C_SUFFIXES: &[&str] = &["u", "l", "ul", "lu", "ll", "ull", "llu"];
 /// duration.
 pub(crate) fn number(text: &str) -> Result<u64, NumberError> {
     if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        let end = hex
-            .find(|c: char| !c.is_ascii_hexdigit() && c != '_')
-            .unwrap_or(hex.len());
+        let end = hex.find(|c: char| !c.is_ascii_hexdigit() && c != '_').unwrap_or(hex.len());
         let (digits, suffix) = hex.split_at(end);
         check_c_suffix(suffix)?;
         return radix(digits, 16);
     }
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '_')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
     let (digits, suffix) = text.split_at(end);
     if suffix.is_empty() || C_SUFFIXES.contains(&suffix.to_ascii_lowercase().as_str()) {
         let octal = digits.len() > 1 && digits.starts_with('0');
@@ -51,19 +47,14 @@ pub(crate) fn number(text: &str) -> Result<u64, NumberError> {
         return base.checked_mul(*scale).ok_or(NumberError::Overflow);
     }
     if let Some(exponent) = suffix.strip_prefix(['e', 'E']) {
-        let end = exponent
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(exponent.len());
+        let end = exponent.find(|c: char| !c.is_ascii_digit()).unwrap_or(exponent.len());
         let (power, rest) = exponent.split_at(end);
         check_c_suffix(rest)?;
         let power = power.parse::<u32>().map_err(|_| NumberError::Suffix)?;
         if base == 0 {
             return Ok(0);
         }
-        return 10u64
-            .checked_pow(power)
-            .and_then(|scale| base.checked_mul(scale))
-            .ok_or(NumberError::Overflow);
+        return 10u64.checked_pow(power).and_then(|scale| base.checked_mul(scale)).ok_or(NumberError::Overflow);
     }
     Err(NumberError::Suffix)
 }
@@ -87,11 +78,7 @@ fn radix(digits: &str, base: u32) -> Result<u64, NumberError> {
             .ok_or(NumberError::Overflow)?;
         any = true;
     }
-    if any {
-        Ok(value)
-    } else {
-        Err(NumberError::Digit)
-    }
+    if any { Ok(value) } else { Err(NumberError::Digit) }
 }
 
 /// An escape that does not exist, with its byte offset in the text given to [`unescape`].
@@ -151,10 +138,7 @@ pub(crate) fn unescape(inner: &str) -> Result<Vec<u8>, BadEscape> {
                 out.push(u8::try_from(value).map_err(|_| BadEscape { at, len: 4 })?);
             }
             other => {
-                return Err(BadEscape {
-                    at,
-                    len: 1 + other.len_utf8(),
-                });
+                return Err(BadEscape { at, len: 1 + other.len_utf8() });
             }
         }
     }

@@ -10,10 +10,7 @@ pub(crate) fn no_action(text: &str, header: &Header, file: FileId) -> SyntaxErro
     let rest = text.get(header.end..).unwrap_or_default();
     let at = header.end as u32;
     let Some(last) = header.attach_points.last() else {
-        let found = rest
-            .chars()
-            .next()
-            .map_or_else(String::new, |c| format!(", found `{c}`"));
+        let found = rest.chars().next().map_or_else(String::new, |c| format!(", found `{c}`"));
         let end = at + rest.chars().next().map_or(0, |c| c.len_utf8() as u32);
         return SyntaxError::new(&format!("expected a probe{found}"), Span::new(file, at, end))
             .help("a probe is written `provider:what { action }`, for instance `kprobe:vfs_read { @ = count(); }`");
@@ -40,10 +37,7 @@ fn describe(tok: Option<&Located<'_>>, text: &str) -> String {
         None => "the end of the script".to_owned(),
         Some((l, Tok::RBrace, r)) if l == r => "the end of the script".to_owned(),
         Some((_, Tok::PredClose, _)) => "the end of the predicate".to_owned(),
-        Some((l, _, r)) => format!(
-            "`{}`",
-            shorten(text.get(*l as usize..*r as usize).unwrap_or_default())
-        ),
+        Some((l, _, r)) => format!("`{}`", shorten(text.get(*l as usize..*r as usize).unwrap_or_default())),
     }
 }
 
@@ -62,10 +56,7 @@ fn after(tok: Option<&Located<'_>>, text: &str) -> String {
         Some((_, Tok::PredOpen, _)) => " after the opening `/`".to_owned(),
         Some((_, Tok::CastOpen, _)) => " after `(`".to_owned(),
         Some((l, _, r)) => {
-            format!(
-                " after `{}`",
-                shorten(text.get(*l as usize..*r as usize).unwrap_or_default())
-            )
+            format!(" after `{}`", shorten(text.get(*l as usize..*r as usize).unwrap_or_default()))
         }
     }
 }
@@ -110,20 +101,10 @@ pub(crate) fn unexpected(
     // An operand is missing.
     if has("int") && has("var") {
         if matches!(prev, Some((_, Tok::LBracket, _))) {
-            return SyntaxError::new(
-                &format!("expected a key or an index between the brackets, found {found}"),
-                span,
-            );
+            return SyntaxError::new(&format!("expected a key or an index between the brackets, found {found}"), span);
         }
-        let what = if has("let") {
-            "a statement"
-        } else {
-            "an expression"
-        };
-        let error = SyntaxError::new(
-            &format!("expected {what}{}, found {found}", after(prev, text)),
-            span,
-        );
+        let what = if has("let") { "a statement" } else { "an expression" };
+        let error = SyntaxError::new(&format!("expected {what}{}, found {found}", after(prev, text)), span);
         return match tok.map(|t| t.1) {
             Some(Tok::Else) => error.help("`else` follows the closing brace of an `if`"),
             _ => error,
@@ -141,11 +122,8 @@ pub(crate) fn unexpected(
             }
             match bracket {
                 Tok::LParen | Tok::CastOpen if matches!(before, Some(Tok::Ident(_))) => {
-                    return SyntaxError::new(
-                        &format!("expected `,` or `)` in this call, found {found}"),
-                        span,
-                    )
-                    .label(opener, "the arguments begin here");
+                    return SyntaxError::new(&format!("expected `,` or `)` in this call, found {found}"), span)
+                        .label(opener, "the arguments begin here");
                 }
                 Tok::LParen | Tok::CastOpen => {
                     return SyntaxError::new(&format!("expected `)`, found {found}"), span)
@@ -159,11 +137,8 @@ pub(crate) fn unexpected(
             }
         }
         if has("pred close") {
-            return SyntaxError::new(
-                &format!("expected the `/` that ends the predicate, found {found}"),
-                span,
-            )
-            .help("a predicate is closed by a slash before the `{` of the action");
+            return SyntaxError::new(&format!("expected the `/` that ends the predicate, found {found}"), span)
+                .help("a predicate is closed by a slash before the `{` of the action");
         }
         if has("{") {
             if matches!(tok, Some((_, Tok::Assign, _))) {
@@ -181,21 +156,14 @@ pub(crate) fn unexpected(
         return missing_semicolon(prev, span, &found, file);
     }
 
-    let mut terms: Vec<&str> = TERMS
-        .iter()
-        .filter(|(name, _)| has(name))
-        .map(|(_, term)| *term)
-        .collect();
+    let mut terms: Vec<&str> = TERMS.iter().filter(|(name, _)| has(name)).map(|(_, term)| *term).collect();
     terms.dedup();
     let wanted = match terms.as_slice() {
         [] => "nothing more".to_owned(),
         [one] => (*one).to_owned(),
         [rest @ .., last] => format!("{} or {last}", rest.join(", ")),
     };
-    let error = SyntaxError::new(
-        &format!("expected {wanted}{}, found {found}", after(prev, text)),
-        span,
-    );
+    let error = SyntaxError::new(&format!("expected {wanted}{}, found {found}", after(prev, text)), span);
     match open {
         Some((_, (l, Tok::LParen | Tok::CastOpen, r))) if has(")") => {
             error.label(Span::new(file, *l, *r), "to close this parenthesis")
@@ -204,19 +172,12 @@ pub(crate) fn unexpected(
     }
 }
 
-fn missing_semicolon(
-    prev: Option<&Located<'_>>,
-    span: Span,
-    found: &str,
-    file: FileId,
-) -> SyntaxError {
+fn missing_semicolon(prev: Option<&Located<'_>>, span: Span, found: &str, file: FileId) -> SyntaxError {
     let error = SyntaxError::new(&format!("expected `;` or `}}`, found {found}"), span);
     match prev {
         Some((_, _, r)) => {
             let end = Span::new(file, r.saturating_sub(1), *r);
-            error
-                .label(end, "the statement before ends here")
-                .help("statements are separated by `;`")
+            error.label(end, "the statement before ends here").help("statements are separated by `;`")
         }
         None => error,
     }

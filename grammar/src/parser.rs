@@ -42,42 +42,21 @@ pub(crate) fn run(file: FileId, text: &str, opts: &ParseOptions) -> Output {
     if text.starts_with("#!") {
         start = text.find('\n').unwrap_or(text.len());
         let line = text.get(..start).unwrap_or_default().trim_end().to_owned();
-        script.shebang = Some(Spanned {
-            span: Span::new(file, 0, line.len() as u32),
-            node: line,
-        });
+        script.shebang = Some(Spanned { span: Span::new(file, 0, line.len() as u32), node: line });
     }
     parser.items(start);
     script.items = parser.items;
     let mut errors = parser.errors;
     errors.sort_by_key(|e| e.span.start);
-    Output {
-        script,
-        errors,
-        comments: parser.comments,
-    }
+    Output { script, errors, comments: parser.comments }
 }
 
 /// Parses a text that is one expression.
-pub(crate) fn expression(
-    file: FileId,
-    text: &str,
-    range: std::ops::Range<usize>,
-) -> Result<Expr, Vec<SyntaxError>> {
+pub(crate) fn expression(file: FileId, text: &str, range: std::ops::Range<usize>) -> Result<Expr, Vec<SyntaxError>> {
     let mut errors = Vec::new();
     let mut comments = Vec::new();
-    let mut notes = Notes {
-        errors: &mut errors,
-        comments: &mut comments,
-    };
-    let stream = stream::read(
-        text,
-        range,
-        file,
-        Some(Tok::StartExpr),
-        Until::End,
-        &mut notes,
-    );
+    let mut notes = Notes { errors: &mut errors, comments: &mut comments };
+    let stream = stream::read(text, range, file, Some(Tok::StartExpr), Until::End, &mut notes);
     let entry = entry(stream.toks, text, file, &mut errors);
     match entry {
         Some(Entry::Expr(expr)) if errors.is_empty() => Ok(expr),
@@ -102,13 +81,7 @@ impl Parser<'_> {
             let rest = self.text.get(pos..).unwrap_or_default();
             let Some(c) = rest.chars().next() else { break };
             let next = match c {
-                '#' => self.cpp.directive(
-                    self.text,
-                    pos,
-                    &mut self.items,
-                    &mut self.errors,
-                    &mut self.comments,
-                ),
+                '#' => self.cpp.directive(self.text, pos, &mut self.items, &mut self.errors, &mut self.comments),
                 ';' => pos + 1,
                 '}' | ')' | ']' => {
                     let span = self.span(pos, pos + 1);
@@ -120,10 +93,7 @@ impl Parser<'_> {
                 }
                 '/' if rest.starts_with("/*") => {
                     let span = self.span(pos, pos + 2);
-                    self.errors.push(
-                        SyntaxError::new("this comment is never closed", span)
-                            .help("add a closing `*/`"),
-                    );
+                    self.errors.push(SyntaxError::new("this comment is never closed", span).help("add a closing `*/`"));
                     self.text.len()
                 }
                 _ => self.item(pos, rest),
@@ -139,30 +109,20 @@ impl Parser<'_> {
     }
 
     fn item(&mut self, pos: usize, rest: &str) -> usize {
-        let len = rest
-            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .unwrap_or(rest.len());
+        let len = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
         let (word, after) = rest.split_at(len);
         let after = after.trim_start();
         let starts_name = after.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         match word {
-            "config"
-                if after
-                    .strip_prefix('=')
-                    .is_some_and(|a| a.trim_start().starts_with('{')) =>
-            {
+            "config" if after.strip_prefix('=').is_some_and(|a| a.trim_start().starts_with('{')) => {
                 self.code(pos, None, Until::Block)
             }
             "import" if after.starts_with('"') => self.code(pos, None, Until::Line),
             "let" if !after.starts_with([':', '=']) => self.code(pos, None, Until::Line),
             "macro" | "fn" if starts_name => self.code(pos, None, Until::Block),
-            _ if crate::c_parse::starts_declaration(word, after) => self.cpp.declaration(
-                self.text,
-                pos,
-                &mut self.items,
-                &mut self.errors,
-                &mut self.comments,
-            ),
+            _ if crate::c_parse::starts_declaration(word, after) => {
+                self.cpp.declaration(self.text, pos, &mut self.items, &mut self.errors, &mut self.comments)
+            }
             _ => self.probe(pos),
         }
     }
@@ -183,60 +143,28 @@ impl Parser<'_> {
     }
 
     fn entry(&mut self, pos: usize, head: Option<Tok<'_>>, until: Until) -> (Option<Entry>, usize) {
-        let mut notes = Notes {
-            errors: &mut self.errors,
-            comments: &mut self.comments,
-        };
-        let stream = stream::read(
-            self.text,
-            pos..self.text.len(),
-            self.file,
-            head,
-            until,
-            &mut notes,
-        );
-        (
-            entry(stream.toks, self.text, self.file, &mut self.errors),
-            stream.end,
-        )
+        let mut notes = Notes { errors: &mut self.errors, comments: &mut self.comments };
+        let stream = stream::read(self.text, pos..self.text.len(), self.file, head, until, &mut notes);
+        (entry(stream.toks, self.text, self.file, &mut self.errors), stream.end)
     }
 
     fn probe(&mut self, pos: usize) -> usize {
         let before = self.errors.len();
-        let header = header::scan(
-            self.text,
-            pos,
-            self.file,
-            &mut self.errors,
-            &mut self.comments,
-        );
+        let header = header::scan(self.text, pos, self.file, &mut self.errors, &mut self.comments);
         let rest = self.text.get(header.end..).unwrap_or_default();
         if !rest.starts_with(['{', '/']) || header.attach_points.is_empty() {
             if self.errors.len() == before {
-                self.errors
-                    .push(messages::no_action(self.text, &header, self.file));
+                self.errors.push(messages::no_action(self.text, &header, self.file));
             }
             return self.next_probe(header.end);
         }
         let (entry, end) = self.entry(header.end, Some(Tok::StartProbe), Until::Block);
         let (predicate, body) = match entry {
             Some(Entry::Probe { predicate, body }) => (predicate, body),
-            _ => (
-                None,
-                Block {
-                    span: self.span(header.end, end),
-                    ..Block::default()
-                },
-            ),
+            _ => (None, Block { span: self.span(header.end, end), ..Block::default() }),
         };
-        let start = header
-            .attach_points
-            .first()
-            .map_or(pos as u32, |a| a.span.start);
-        let span = Span {
-            start,
-            ..body.span.to(self.span(header.end, header.end))
-        };
+        let start = header.attach_points.first().map_or(pos as u32, |a| a.span.start);
+        let span = Span { start, ..body.span.to(self.span(header.end, header.end)) };
         self.items.push(Item::Probe(Probe {
             name: header.name,
             attach_points: header.attach_points,
@@ -265,12 +193,7 @@ impl Parser<'_> {
 }
 
 /// Runs the generated parser until it succeeds or nothing is left to leave out.
-fn entry(
-    mut toks: Vec<Located<'_>>,
-    text: &str,
-    file: FileId,
-    errors: &mut Vec<SyntaxError>,
-) -> Option<Entry> {
+fn entry(mut toks: Vec<Located<'_>>, text: &str, file: FileId, errors: &mut Vec<SyntaxError>) -> Option<Entry> {
     let parser = EntryParser::new();
     loop {
         let error = match parser.parse(file, toks.iter().copied()) {
@@ -281,28 +204,23 @@ fn entry(
             ParseError::User { error } => {
                 let at = toks.partition_point(|t| t.2 <= error.start);
                 let span = Span::new(file, error.start, error.end);
-                let built = SyntaxError {
-                    help: error.help,
-                    ..SyntaxError::new(&error.message, span)
-                };
+                let built = SyntaxError { help: error.help, ..SyntaxError::new(&error.message, span) };
                 (at, built)
             }
             ParseError::UnrecognizedToken { token, expected } => {
                 let at = toks.iter().position(|t| *t == token).unwrap_or(toks.len());
                 (at, messages::unexpected(&toks, at, &expected, text, file))
             }
-            ParseError::UnrecognizedEof { expected, .. } => (
-                toks.len(),
-                messages::unexpected(&toks, toks.len(), &expected, text, file),
-            ),
+            ParseError::UnrecognizedEof { expected, .. } => {
+                (toks.len(), messages::unexpected(&toks, toks.len(), &expected, text, file))
+            }
             ParseError::ExtraToken { token } => {
                 let at = toks.iter().position(|t| *t == token).unwrap_or(toks.len());
                 (at, messages::unexpected(&toks, at, &[], text, file))
             }
-            ParseError::InvalidToken { location } => (
-                toks.len(),
-                SyntaxError::new("this does not parse", Span::new(file, location, location)),
-            ),
+            ParseError::InvalidToken { location } => {
+                (toks.len(), SyntaxError::new("this does not parse", Span::new(file, location, location)))
+            }
         };
         errors.push(error);
         if errors.len() >= MAX_ERRORS || !leave_out(&mut toks, at) {

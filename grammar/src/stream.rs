@@ -26,8 +26,8 @@ use crate::span::{FileId, Span};
 
 /// Names of types that the language has itself, and the words that C types are made of.
 const TYPE_WORDS: &[&str] = &[
-    "bool", "char", "int", "int8", "int16", "int32", "int64", "long", "short", "signed", "string",
-    "uint8", "uint16", "uint32", "uint64", "unsigned", "void",
+    "bool", "char", "int", "int8", "int16", "int32", "int64", "long", "short", "signed", "string", "uint8", "uint16",
+    "uint32", "uint64", "unsigned", "void",
 ];
 
 /// Probe types, for recognising the start of a probe where a brace is missing.
@@ -58,12 +58,7 @@ const PROVIDERS: &[&str] = &[
 ];
 
 /// Skips white space and comments from `pos` on, and notes the comments.
-pub(crate) fn skip_blank(
-    text: &str,
-    mut pos: usize,
-    file: FileId,
-    comments: &mut Vec<Span>,
-) -> usize {
+pub(crate) fn skip_blank(text: &str, mut pos: usize, file: FileId, comments: &mut Vec<Span>) -> usize {
     loop {
         let rest = text.get(pos..).unwrap_or_default();
         let trimmed = rest.trim_start();
@@ -119,13 +114,7 @@ pub(crate) fn read<'s>(
     notes: &mut Notes<'_>,
 ) -> Stream<'s> {
     let std::ops::Range { start, end: limit } = range;
-    let mut reader = Reader {
-        text,
-        file,
-        toks: Vec::new(),
-        open: Vec::new(),
-        in_predicate: false,
-    };
+    let mut reader = Reader { text, file, toks: Vec::new(), open: Vec::new(), in_predicate: false };
     if let Some(tok) = head {
         reader.toks.push((start as u32, tok, start as u32));
     }
@@ -163,26 +152,20 @@ impl<'s> Reader<'s> {
                     continue;
                 }
                 Tok::OpenComment => {
-                    notes.errors.push(
-                        SyntaxError::new("this comment is never closed", span)
-                            .help("add a closing `*/`"),
-                    );
+                    notes
+                        .errors
+                        .push(SyntaxError::new("this comment is never closed", span).help("add a closing `*/`"));
                     self.close_all(limit as u32);
                     return limit;
                 }
                 Tok::OpenStr => {
-                    notes.errors.push(
-                        SyntaxError::new("this string is never closed", span)
-                            .help("add a closing `\"`"),
-                    );
+                    notes.errors.push(SyntaxError::new("this string is never closed", span).help("add a closing `\"`"));
                     self.toks.push((span.start, Tok::BadExpr, span.end));
                     first = false;
                     continue;
                 }
                 Tok::Ident("const" | "volatile") => continue,
-                Tok::Ident(word)
-                    if at_line_start && until == Until::Block && self.starts_probe(word, l) =>
-                {
+                Tok::Ident(word) if at_line_start && until == Until::Block && self.starts_probe(word, l) => {
                     self.report_open(notes);
                     self.close_all(l as u32);
                     return l;
@@ -212,11 +195,7 @@ impl<'s> Reader<'s> {
             match tok {
                 Tok::LBrace | Tok::LParen | Tok::LBracket => self.open.push((span.start, tok)),
                 Tok::RParen | Tok::RBracket => {
-                    let opener = if tok == Tok::RParen {
-                        Tok::LParen
-                    } else {
-                        Tok::LBracket
-                    };
+                    let opener = if tok == Tok::RParen { Tok::LParen } else { Tok::LBracket };
                     if self.open.last().is_some_and(|(_, t)| *t == opener) {
                         self.open.pop();
                     }
@@ -246,9 +225,7 @@ impl<'s> Reader<'s> {
 
     fn brace_follows(&self, pos: usize) -> bool {
         let next = skip_blank(self.text, pos, self.file, &mut Vec::new());
-        self.text
-            .get(next..)
-            .is_some_and(|rest| rest.starts_with('{'))
+        self.text.get(next..).is_some_and(|rest| rest.starts_with('{'))
     }
 
     /// Whether an item of one line is complete and a new line begins before `pos`.
@@ -258,10 +235,7 @@ impl<'s> Reader<'s> {
         };
         self.open.is_empty()
             && matches!(last, Tok::RParen | Tok::Str(_))
-            && self
-                .text
-                .get(*end as usize..pos)
-                .is_some_and(|blank| blank.contains('\n'))
+            && self.text.get(*end as usize..pos).is_some_and(|blank| blank.contains('\n'))
     }
 
     /// Whether a word at the start of a line inside an action can only be the next probe.
@@ -273,21 +247,14 @@ impl<'s> Reader<'s> {
         let line = rest.lines().next().unwrap_or_default();
         let next_is_brace = rest.trim_start().starts_with('{');
         let bare = word.eq_ignore_ascii_case("begin") || word.eq_ignore_ascii_case("end");
-        if bare {
-            next_is_brace
-        } else {
-            line.starts_with(':') && !line.trim_end().ends_with(';')
-        }
+        if bare { next_is_brace } else { line.starts_with(':') && !line.trim_end().ends_with(';') }
     }
 
     fn report_open(&self, notes: &mut Notes<'_>) {
         if let Some((at, _)) = self.open.iter().rev().find(|(_, t)| *t == Tok::LBrace) {
             notes.errors.push(
-                SyntaxError::new(
-                    "this brace is never closed",
-                    Span::new(self.file, *at, *at + 1),
-                )
-                .help("add a `}` where the block ends"),
+                SyntaxError::new("this brace is never closed", Span::new(self.file, *at, *at + 1))
+                    .help("add a `}` where the block ends"),
             );
         }
     }
@@ -302,12 +269,11 @@ impl<'s> Reader<'s> {
     }
 
     fn unknown(&mut self, slice: &str, span: Span, notes: &mut Notes<'_>) {
-        let error = SyntaxError::new(
-            &format!("`{}` does not belong to the language", slice.escape_debug()),
-            span,
-        );
+        let error = SyntaxError::new(&format!("`{}` does not belong to the language", slice.escape_debug()), span);
         notes.errors.push(match slice {
-            "'" => error.help("there are no character literals; write the code (65 for A), or a string in double quotes"),
+            "'" => {
+                error.help("there are no character literals; write the code (65 for A), or a string in double quotes")
+            }
             "$" => error.help("a variable has a name (`$x`), a parameter a number (`$1`)"),
             _ => error,
         });
@@ -359,10 +325,7 @@ fn mark<'s>(toks: &mut Vec<Located<'s>>, text: &'s str) {
             }
             Tok::TypeOf if i >= type_end && matches!(prev, Some(Tok::LParen | Tok::Comma)) => {
                 if argument_type_end(toks, i).is_some_and(|end| {
-                    matches!(
-                        end.checked_sub(1).and_then(|e| toks.get(e)),
-                        Some((_, Tok::Star | Tok::RBracket, _))
-                    )
+                    matches!(end.checked_sub(1).and_then(|e| toks.get(e)), Some((_, Tok::Star | Tok::RBracket, _)))
                 }) {
                     new = Tok::TypeTypeOf;
                 }

@@ -7,8 +7,8 @@
 use lalrpop_util::ParseError;
 
 use crate::ast::{
-    BinOp, Block, Config, Expr, ExprKind, FnDef, IfStmt, Import, MacroDef, MapDecl, Name, Stmt,
-    StmtKind, TypeBase, TypeExpr, TypeOrExpr, TypeSuffix, UnOp,
+    BinOp, Block, Config, Expr, ExprKind, FnDef, IfStmt, Import, MacroDef, MapDecl, Name, Stmt, StmtKind, TypeBase,
+    TypeExpr, TypeOrExpr, TypeSuffix, UnOp,
 };
 use crate::lexer::Tok;
 use crate::literal::{self, NumberError};
@@ -29,22 +29,12 @@ pub(crate) struct Refusal {
 type Built<'s, T> = Result<T, ParseError<u32, Tok<'s>, Refusal>>;
 
 fn refuse<'s, T>(start: u32, end: u32, message: String, help: Option<&str>) -> Built<'s, T> {
-    Err(ParseError::User {
-        error: Refusal {
-            message,
-            start,
-            end,
-            help: help.map(str::to_owned),
-        },
-    })
+    Err(ParseError::User { error: Refusal { message, start, end, help: help.map(str::to_owned) } })
 }
 
 /// What an item parses to.
 pub(crate) enum Entry {
-    Probe {
-        predicate: Option<Expr>,
-        body: Block,
-    },
+    Probe { predicate: Option<Expr>, body: Block },
     Expr(Expr),
     Config(Config),
     Import(Import),
@@ -65,10 +55,7 @@ impl<T> Deep<T> {
     }
 
     pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> Deep<U> {
-        Deep {
-            node: f(self.node),
-            depth: self.depth,
-        }
+        Deep { node: f(self.node), depth: self.depth }
     }
 }
 
@@ -90,33 +77,20 @@ fn over<'s>(span: Span, children: impl IntoIterator<Item = u16>) -> Built<'s, u1
 }
 
 pub(crate) fn spanned(name: &str, file: FileId, start: u32, end: u32) -> Name {
-    Spanned {
-        node: name.to_owned(),
-        span: Span::new(file, start, end),
-    }
+    Spanned { node: name.to_owned(), span: Span::new(file, start, end) }
 }
 
 /// A quoted string as text.
 pub(crate) fn text<'s>(quoted: &str, file: FileId, start: u32, end: u32) -> Built<'s, Name> {
     let bytes = unquote(quoted, start)?;
     match String::from_utf8(bytes) {
-        Ok(node) => Ok(Spanned {
-            node,
-            span: Span::new(file, start, end),
-        }),
-        Err(_) => refuse(
-            start,
-            end,
-            "this string has to be valid UTF-8".to_owned(),
-            None,
-        ),
+        Ok(node) => Ok(Spanned { node, span: Span::new(file, start, end) }),
+        Err(_) => refuse(start, end, "this string has to be valid UTF-8".to_owned(), None),
     }
 }
 
 fn unquote<'s>(quoted: &str, start: u32) -> Built<'s, Vec<u8>> {
-    let inner = quoted
-        .get(1..quoted.len().saturating_sub(1))
-        .unwrap_or_default();
+    let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
     literal::unescape(inner).or_else(|bad| {
         let at = start + 1 + bad.at as u32;
         let escape = inner.get(bad.at..bad.at + bad.len).unwrap_or_default();
@@ -165,10 +139,7 @@ pub(crate) fn push(mut list: Deep<Vec<Stmt>>, stmt: Deep<Stmt>) -> Deep<Vec<Stmt
 }
 
 /// A block from its statements and what stood last without a semicolon.
-pub(crate) fn block<'s>(
-    (list, tail): (Deep<Vec<Stmt>>, Option<Tail>),
-    span: Span,
-) -> Built<'s, Deep<Block>> {
+pub(crate) fn block<'s>((list, tail): (Deep<Vec<Stmt>>, Option<Tail>), span: Span) -> Built<'s, Deep<Block>> {
     let mut depth = list.depth;
     let mut stmts = list.node;
     let mut value = None;
@@ -184,34 +155,21 @@ pub(crate) fn block<'s>(
     } else if let Some(last) = stmts.pop() {
         match last.kind {
             StmtKind::Block(inner) if inner.value.is_some() => {
-                value = Some(Box::new(Expr {
-                    kind: ExprKind::Block(inner),
-                    span: last.span,
-                }));
+                value = Some(Box::new(Expr { kind: ExprKind::Block(inner), span: last.span }));
             }
             StmtKind::If(inner) if if_has_value(&inner) => {
-                value = Some(Box::new(Expr {
-                    kind: ExprKind::If(inner),
-                    span: last.span,
-                }));
+                value = Some(Box::new(Expr { kind: ExprKind::If(inner), span: last.span }));
             }
             _ => stmts.push(last),
         }
     }
     let depth = over(span, [depth])?;
-    Ok(Deep {
-        node: Block { stmts, value, span },
-        depth,
-    })
+    Ok(Deep { node: Block { stmts, value, span }, depth })
 }
 
 /// An `if` has a value when both its branches have one.
 fn if_has_value(stmt: &IfStmt) -> bool {
-    stmt.then.value.is_some()
-        && stmt
-            .otherwise
-            .as_ref()
-            .is_some_and(|block| block.value.is_some())
+    stmt.then.value.is_some() && stmt.otherwise.as_ref().is_some_and(|block| block.value.is_some())
 }
 
 /// A block whose value nobody takes: the value becomes the last statement.
@@ -247,53 +205,22 @@ pub(crate) fn leaf_stmt(kind: StmtKind, span: Span) -> Deep<Stmt> {
 
 pub(crate) fn expr_stmt<'s>(expr: Deep<Expr>) -> Built<'s, Deep<Stmt>> {
     let span = expr.node.span;
-    Ok(Deep {
-        depth: over(span, [expr.depth])?,
-        node: Stmt {
-            kind: StmtKind::Expr(expr.node),
-            span,
-        },
-    })
+    Ok(Deep { depth: over(span, [expr.depth])?, node: Stmt { kind: StmtKind::Expr(expr.node), span } })
 }
 
 pub(crate) fn return_stmt(expr: Option<Deep<Expr>>, span: Span) -> Deep<Stmt> {
     let depth = expr.as_ref().map_or(1, |e| e.depth);
-    Deep {
-        node: Stmt {
-            kind: StmtKind::Return(expr.map(|e| e.node)),
-            span,
-        },
-        depth,
-    }
+    Deep { node: Stmt { kind: StmtKind::Return(expr.map(|e| e.node)), span }, depth }
 }
 
-pub(crate) fn let_stmt(
-    var: Name,
-    ty: Option<Deep<TypeExpr>>,
-    init: Option<Deep<Expr>>,
-    span: Span,
-) -> Deep<Stmt> {
-    let depth = ty
-        .as_ref()
-        .map_or(1, |t| t.depth)
-        .max(init.as_ref().map_or(1, |e| e.depth));
-    let kind = StmtKind::Let {
-        var,
-        ty: ty.map(|t| t.node),
-        init: init.map(|e| e.node),
-    };
-    Deep {
-        node: Stmt { kind, span },
-        depth,
-    }
+pub(crate) fn let_stmt(var: Name, ty: Option<Deep<TypeExpr>>, init: Option<Deep<Expr>>, span: Span) -> Deep<Stmt> {
+    let depth = ty.as_ref().map_or(1, |t| t.depth).max(init.as_ref().map_or(1, |e| e.depth));
+    let kind = StmtKind::Let { var, ty: ty.map(|t| t.node), init: init.map(|e| e.node) };
+    Deep { node: Stmt { kind, span }, depth }
 }
 
 /// `target = value`, `target op= value`, `_ = value`.
-pub(crate) fn assign<'s>(
-    target: Deep<Expr>,
-    op: Option<BinOp>,
-    value: Deep<Expr>,
-) -> Built<'s, Deep<Stmt>> {
+pub(crate) fn assign<'s>(target: Deep<Expr>, op: Option<BinOp>, value: Deep<Expr>) -> Built<'s, Deep<Stmt>> {
     let span = target.node.span.to(value.node.span);
     let depth = over(span, [target.depth, value.depth])?;
     let at = target.node.span;
@@ -306,13 +233,7 @@ pub(crate) fn assign<'s>(
         | ExprKind::Index { .. }
         | ExprKind::Ident(_)
         | ExprKind::Error
-        | ExprKind::Unary {
-            op: UnOp::Deref, ..
-        } => StmtKind::Assign {
-            target: target.node,
-            op,
-            value: value.node,
-        },
+        | ExprKind::Unary { op: UnOp::Deref, .. } => StmtKind::Assign { target: target.node, op, value: value.node },
         _ => {
             return refuse(
                 at.start,
@@ -322,44 +243,18 @@ pub(crate) fn assign<'s>(
             );
         }
     };
-    Ok(Deep {
-        node: Stmt { kind, span },
-        depth,
-    })
+    Ok(Deep { node: Stmt { kind, span }, depth })
 }
 
-pub(crate) fn while_stmt<'s>(
-    cond: Deep<Expr>,
-    body: Deep<Block>,
-    span: Span,
-) -> Built<'s, Deep<Stmt>> {
+pub(crate) fn while_stmt<'s>(cond: Deep<Expr>, body: Deep<Block>, span: Span) -> Built<'s, Deep<Stmt>> {
     let depth = over(span, [cond.depth, body.depth])?;
-    Ok(Deep {
-        node: Stmt {
-            kind: StmtKind::While {
-                cond: cond.node,
-                body: as_statements(body.node),
-            },
-            span,
-        },
-        depth,
-    })
+    Ok(Deep { node: Stmt { kind: StmtKind::While { cond: cond.node, body: as_statements(body.node) }, span }, depth })
 }
 
-pub(crate) fn unroll_stmt<'s>(
-    count: Deep<Expr>,
-    body: Deep<Block>,
-    span: Span,
-) -> Built<'s, Deep<Stmt>> {
+pub(crate) fn unroll_stmt<'s>(count: Deep<Expr>, body: Deep<Block>, span: Span) -> Built<'s, Deep<Stmt>> {
     let depth = over(span, [count.depth, body.depth])?;
     Ok(Deep {
-        node: Stmt {
-            kind: StmtKind::Unroll {
-                count: count.node,
-                body: as_statements(body.node),
-            },
-            span,
-        },
+        node: Stmt { kind: StmtKind::Unroll { count: count.node, body: as_statements(body.node) }, span },
         depth,
     })
 }
@@ -370,29 +265,15 @@ pub(crate) fn for_stmt<'s>(
     body: Deep<Block>,
     span: Span,
 ) -> Built<'s, Deep<Stmt>> {
-    let depth = over(
-        span,
-        [start.depth, end.as_ref().map_or(0, |e| e.depth), body.depth],
-    )?;
+    let depth = over(span, [start.depth, end.as_ref().map_or(0, |e| e.depth), body.depth])?;
     let body = as_statements(body.node);
     let kind = match (start.node.kind, end) {
-        (kind, Some(end)) => StmtKind::ForRange {
-            var,
-            start: Expr {
-                kind,
-                span: start.node.span,
-            },
-            end: end.node,
-            body,
-        },
-        (ExprKind::Map { name, key: None }, None) => StmtKind::ForMap {
-            var,
-            map: Spanned {
-                node: name,
-                span: start.node.span,
-            },
-            body,
-        },
+        (kind, Some(end)) => {
+            StmtKind::ForRange { var, start: Expr { kind, span: start.node.span }, end: end.node, body }
+        }
+        (ExprKind::Map { name, key: None }, None) => {
+            StmtKind::ForMap { var, map: Spanned { node: name, span: start.node.span }, body }
+        }
         _ => {
             let at = start.node.span;
             return refuse(
@@ -403,10 +284,7 @@ pub(crate) fn for_stmt<'s>(
             );
         }
     };
-    Ok(Deep {
-        node: Stmt { kind, span },
-        depth,
-    })
+    Ok(Deep { node: Stmt { kind, span }, depth })
 }
 
 pub(crate) fn if_stmt<'s>(
@@ -415,45 +293,18 @@ pub(crate) fn if_stmt<'s>(
     otherwise: Option<Deep<Block>>,
 ) -> Built<'s, Deep<IfStmt>> {
     let span = cond.node.span;
-    let depth = over(
-        span,
-        [
-            cond.depth,
-            then.depth,
-            otherwise.as_ref().map_or(0, |b| b.depth),
-        ],
-    )?;
+    let depth = over(span, [cond.depth, then.depth, otherwise.as_ref().map_or(0, |b| b.depth)])?;
     let (comptime, cond) = match cond.node.kind {
         ExprKind::Comptime(inner) => (true, inner),
         kind => (false, Box::new(Expr { kind, span })),
     };
-    Ok(Deep {
-        node: IfStmt {
-            comptime,
-            cond,
-            then: then.node,
-            otherwise: otherwise.map(|b| b.node),
-        },
-        depth,
-    })
+    Ok(Deep { node: IfStmt { comptime, cond, then: then.node, otherwise: otherwise.map(|b| b.node) }, depth })
 }
 
 /// The `if` of an `else if` as a block of its own.
 pub(crate) fn else_if<'s>(inner: Deep<IfStmt>, span: Span) -> Built<'s, Deep<Block>> {
-    let stmt = inner.map(|i| Stmt {
-        kind: StmtKind::If(i),
-        span,
-    });
-    block(
-        (
-            Deep {
-                depth: stmt.depth,
-                node: vec![stmt.node],
-            },
-            None,
-        ),
-        span,
-    )
+    let stmt = inner.map(|i| Stmt { kind: StmtKind::If(i), span });
+    block((Deep { depth: stmt.depth, node: vec![stmt.node] }, None), span)
 }
 
 // Expressions
@@ -462,26 +313,13 @@ pub(crate) fn leaf(kind: ExprKind, span: Span) -> Deep<Expr> {
     Deep::leaf(Expr { kind, span })
 }
 
-fn node<'s>(
-    kind: ExprKind,
-    span: Span,
-    children: impl IntoIterator<Item = u16>,
-) -> Built<'s, Deep<Expr>> {
-    Ok(Deep {
-        depth: over(span, children)?,
-        node: Expr { kind, span },
-    })
+fn node<'s>(kind: ExprKind, span: Span, children: impl IntoIterator<Item = u16>) -> Built<'s, Deep<Expr>> {
+    Ok(Deep { depth: over(span, children)?, node: Expr { kind, span } })
 }
 
 pub(crate) fn int<'s>(text: &str, span: Span) -> Built<'s, Deep<Expr>> {
     let value = number(text, span.start, span.end)?;
-    Ok(leaf(
-        ExprKind::Int {
-            value,
-            text: text.to_owned(),
-        },
-        span,
-    ))
+    Ok(leaf(ExprKind::Int { value, text: text.to_owned() }, span))
 }
 
 pub(crate) fn string<'s>(quoted: &str, span: Span) -> Built<'s, Deep<Expr>> {
@@ -490,19 +328,9 @@ pub(crate) fn string<'s>(quoted: &str, span: Span) -> Built<'s, Deep<Expr>> {
 
 pub(crate) fn param<'s>(digits: &str, span: Span) -> Built<'s, Deep<Expr>> {
     match digits.parse::<u32>() {
-        Ok(0) => refuse(
-            span.start,
-            span.end,
-            "parameters are counted from $1".to_owned(),
-            None,
-        ),
+        Ok(0) => refuse(span.start, span.end, "parameters are counted from $1".to_owned(), None),
         Ok(number) => Ok(leaf(ExprKind::Param(number), span)),
-        Err(_) => refuse(
-            span.start,
-            span.end,
-            "there are not so many parameters".to_owned(),
-            None,
-        ),
+        Err(_) => refuse(span.start, span.end, "there are not so many parameters".to_owned(), None),
     }
 }
 
@@ -520,10 +348,7 @@ pub(crate) struct Chain {
 
 impl Chain {
     pub(crate) fn new(first: Deep<Expr>) -> Self {
-        Chain {
-            first,
-            rest: Vec::new(),
-        }
+        Chain { first, rest: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, op: BinOp, operand: Deep<Expr>) {
@@ -556,9 +381,7 @@ pub(crate) fn infix<'s>(chain: Chain) -> Built<'s, Deep<Expr>> {
     let mut pending: Vec<(Deep<Expr>, BinOp)> = Vec::new();
     let mut current = chain.first;
     for (op, operand) in chain.rest {
-        while let Some((lhs, before)) =
-            pending.pop_if(|(_, before)| precedence(*before) >= precedence(op))
-        {
+        while let Some((lhs, before)) = pending.pop_if(|(_, before)| precedence(*before) >= precedence(op)) {
             current = binary(lhs, before, current)?;
         }
         pending.push((current, op));
@@ -573,28 +396,12 @@ pub(crate) fn infix<'s>(chain: Chain) -> Built<'s, Deep<Expr>> {
 fn binary<'s>(lhs: Deep<Expr>, op: BinOp, rhs: Deep<Expr>) -> Built<'s, Deep<Expr>> {
     let span = lhs.node.span.to(rhs.node.span);
     let depths = [lhs.depth, rhs.depth];
-    node(
-        ExprKind::Binary {
-            op,
-            lhs: Box::new(lhs.node),
-            rhs: Box::new(rhs.node),
-        },
-        span,
-        depths,
-    )
+    node(ExprKind::Binary { op, lhs: Box::new(lhs.node), rhs: Box::new(rhs.node) }, span, depths)
 }
 
-pub(crate) fn ternary<'s>(
-    cond: Deep<Expr>,
-    then: Option<Deep<Expr>>,
-    otherwise: Deep<Expr>,
-) -> Built<'s, Deep<Expr>> {
+pub(crate) fn ternary<'s>(cond: Deep<Expr>, then: Option<Deep<Expr>>, otherwise: Deep<Expr>) -> Built<'s, Deep<Expr>> {
     let span = cond.node.span.to(otherwise.node.span);
-    let depths = [
-        cond.depth,
-        then.as_ref().map_or(0, |e| e.depth),
-        otherwise.depth,
-    ];
+    let depths = [cond.depth, then.as_ref().map_or(0, |e| e.depth), otherwise.depth];
     let kind = ExprKind::Ternary {
         cond: Box::new(cond.node),
         then: then.map(|e| Box::new(e.node)),
@@ -610,22 +417,10 @@ pub(crate) fn comptime<'s>(expr: Deep<Expr>, span: Span) -> Built<'s, Deep<Expr>
 
 pub(crate) fn unary<'s>(op: UnOp, expr: Deep<Expr>, span: Span) -> Built<'s, Deep<Expr>> {
     let depth = expr.depth;
-    node(
-        ExprKind::Unary {
-            op,
-            expr: Box::new(expr.node),
-        },
-        span,
-        [depth],
-    )
+    node(ExprKind::Unary { op, expr: Box::new(expr.node) }, span, [depth])
 }
 
-pub(crate) fn inc_dec<'s>(
-    inc: bool,
-    prefix: bool,
-    expr: Deep<Expr>,
-    span: Span,
-) -> Built<'s, Deep<Expr>> {
+pub(crate) fn inc_dec<'s>(inc: bool, prefix: bool, expr: Deep<Expr>, span: Span) -> Built<'s, Deep<Expr>> {
     let at = expr.node.span;
     match expr.node.kind {
         ExprKind::Var(_) | ExprKind::Map { .. } | ExprKind::Ident(_) | ExprKind::Error => {}
@@ -640,113 +435,46 @@ pub(crate) fn inc_dec<'s>(
         }
     }
     let depth = expr.depth;
-    node(
-        ExprKind::IncDec {
-            inc,
-            prefix,
-            expr: Box::new(expr.node),
-        },
-        span,
-        [depth],
-    )
+    node(ExprKind::IncDec { inc, prefix, expr: Box::new(expr.node) }, span, [depth])
 }
 
 pub(crate) fn cast<'s>(ty: Deep<TypeExpr>, expr: Deep<Expr>, span: Span) -> Built<'s, Deep<Expr>> {
     let depths = [ty.depth, expr.depth];
-    node(
-        ExprKind::Cast {
-            ty: ty.node,
-            expr: Box::new(expr.node),
-        },
-        span,
-        depths,
-    )
+    node(ExprKind::Cast { ty: ty.node, expr: Box::new(expr.node) }, span, depths)
 }
 
 pub(crate) fn field<'s>(base: Deep<Expr>, name: Name, arrow: bool) -> Built<'s, Deep<Expr>> {
     let span = base.node.span.to(name.span);
     let depth = base.depth;
-    node(
-        ExprKind::Field {
-            base: Box::new(base.node),
-            name,
-            arrow,
-        },
-        span,
-        [depth],
-    )
+    node(ExprKind::Field { base: Box::new(base.node), name, arrow }, span, [depth])
 }
 
-pub(crate) fn tuple_index<'s>(
-    base: Deep<Expr>,
-    digits: &str,
-    file: FileId,
-    l: u32,
-    r: u32,
-) -> Built<'s, Deep<Expr>> {
+pub(crate) fn tuple_index<'s>(base: Deep<Expr>, digits: &str, file: FileId, l: u32, r: u32) -> Built<'s, Deep<Expr>> {
     let Ok(index) = digits.parse::<u32>() else {
-        return refuse(
-            l,
-            r,
-            format!("`{digits}` is not a position in a tuple"),
-            Some("positions are 0, 1, 2 …"),
-        );
+        return refuse(l, r, format!("`{digits}` is not a position in a tuple"), Some("positions are 0, 1, 2 …"));
     };
     let span = base.node.span.to(Span::new(file, l, r));
     let depth = base.depth;
-    node(
-        ExprKind::TupleIndex {
-            base: Box::new(base.node),
-            index,
-        },
-        span,
-        [depth],
-    )
+    node(ExprKind::TupleIndex { base: Box::new(base.node), index }, span, [depth])
 }
 
 /// `base[keys]`: the key of a map when the base is a bare map, an index otherwise.
-pub(crate) fn index<'s>(
-    base: Deep<Expr>,
-    keys: Vec<Deep<Expr>>,
-    end: u32,
-) -> Built<'s, Deep<Expr>> {
-    let span = Span {
-        end,
-        ..base.node.span
-    };
-    let depth = keys
-        .iter()
-        .map(|k| k.depth)
-        .max()
-        .unwrap_or(0)
-        .max(base.depth);
+pub(crate) fn index<'s>(base: Deep<Expr>, keys: Vec<Deep<Expr>>, end: u32) -> Built<'s, Deep<Expr>> {
+    let span = Span { end, ..base.node.span };
+    let depth = keys.iter().map(|k| k.depth).max().unwrap_or(0).max(base.depth);
     let at = base.node.span;
     let mut keys: Vec<Expr> = keys.into_iter().map(|k| k.node).collect();
     match base.node.kind {
         // Without parentheses the span is that of the sigil and the name.
         ExprKind::Map { name, key: None } if (at.end - at.start) as usize == name.len() + 1 => {
-            node(
-                ExprKind::Map {
-                    name,
-                    key: Some(keys),
-                },
-                span,
-                [depth],
-            )
+            node(ExprKind::Map { name, key: Some(keys) }, span, [depth])
         }
         kind => {
             let index = keys.pop();
             match index {
                 Some(index) if keys.is_empty() => {
                     let base = Box::new(Expr { kind, span: at });
-                    node(
-                        ExprKind::Index {
-                            base,
-                            index: Box::new(index),
-                        },
-                        span,
-                        [depth],
-                    )
+                    node(ExprKind::Index { base, index: Box::new(index) }, span, [depth])
                 }
                 _ => refuse(
                     span.start,
@@ -762,27 +490,11 @@ pub(crate) fn index<'s>(
 pub(crate) fn call<'s>(name: Name, args: Vec<Deep<Expr>>, end: u32) -> Built<'s, Deep<Expr>> {
     let span = Span { end, ..name.span };
     let depth = args.iter().map(|a| a.depth).max().unwrap_or(0);
-    node(
-        ExprKind::Call {
-            name,
-            args: args.into_iter().map(|a| a.node).collect(),
-        },
-        span,
-        [depth],
-    )
+    node(ExprKind::Call { name, args: args.into_iter().map(|a| a.node).collect() }, span, [depth])
 }
 
-pub(crate) fn tuple<'s>(
-    first: Deep<Expr>,
-    rest: Vec<Deep<Expr>>,
-    span: Span,
-) -> Built<'s, Deep<Expr>> {
-    let depth = rest
-        .iter()
-        .map(|e| e.depth)
-        .max()
-        .unwrap_or(0)
-        .max(first.depth);
+pub(crate) fn tuple<'s>(first: Deep<Expr>, rest: Vec<Deep<Expr>>, span: Span) -> Built<'s, Deep<Expr>> {
+    let depth = rest.iter().map(|e| e.depth).max().unwrap_or(0).max(first.depth);
     let items = std::iter::once(first).chain(rest).map(|e| e.node).collect();
     node(ExprKind::Tuple(items), span, [depth])
 }
@@ -792,16 +504,8 @@ pub(crate) fn record<'s>(
     rest: Vec<(Name, Deep<Expr>)>,
     span: Span,
 ) -> Built<'s, Deep<Expr>> {
-    let depth = rest
-        .iter()
-        .map(|(_, e)| e.depth)
-        .max()
-        .unwrap_or(0)
-        .max(first.1.depth);
-    let fields = std::iter::once(first)
-        .chain(rest)
-        .map(|(n, e)| (n, e.node))
-        .collect();
+    let depth = rest.iter().map(|(_, e)| e.depth).max().unwrap_or(0).max(first.1.depth);
+    let fields = std::iter::once(first).chain(rest).map(|(n, e)| (n, e.node)).collect();
     node(ExprKind::Record(fields), span, [depth])
 }
 
@@ -820,45 +524,23 @@ pub(crate) fn if_expr<'s>(inner: Deep<IfStmt>, span: Span) -> Built<'s, Deep<Exp
 fn type_or_expr(arg: Expr) -> TypeOrExpr {
     match arg.kind {
         ExprKind::Type(ty) => TypeOrExpr::Type(*ty),
-        kind => TypeOrExpr::Expr(Expr {
-            kind,
-            span: arg.span,
-        }),
+        kind => TypeOrExpr::Expr(Expr { kind, span: arg.span }),
     }
 }
 
 pub(crate) fn sizeof<'s>(arg: Deep<Expr>, span: Span) -> Built<'s, Deep<Expr>> {
     let depth = arg.depth;
-    node(
-        ExprKind::SizeOf(Box::new(type_or_expr(arg.node))),
-        span,
-        [depth],
-    )
+    node(ExprKind::SizeOf(Box::new(type_or_expr(arg.node))), span, [depth])
 }
 
 pub(crate) fn typeinfo<'s>(arg: Deep<Expr>, span: Span) -> Built<'s, Deep<Expr>> {
     let depth = arg.depth;
-    node(
-        ExprKind::TypeInfo(Box::new(type_or_expr(arg.node))),
-        span,
-        [depth],
-    )
+    node(ExprKind::TypeInfo(Box::new(type_or_expr(arg.node))), span, [depth])
 }
 
-pub(crate) fn offsetof<'s>(
-    arg: Deep<Expr>,
-    fields: Vec<Name>,
-    span: Span,
-) -> Built<'s, Deep<Expr>> {
+pub(crate) fn offsetof<'s>(arg: Deep<Expr>, fields: Vec<Name>, span: Span) -> Built<'s, Deep<Expr>> {
     let depth = arg.depth;
-    node(
-        ExprKind::OffsetOf {
-            of: Box::new(type_or_expr(arg.node)),
-            fields,
-        },
-        span,
-        [depth],
-    )
+    node(ExprKind::OffsetOf { of: Box::new(type_or_expr(arg.node)), fields }, span, [depth])
 }
 
 pub(crate) fn typeof_expr<'s>(arg: Deep<Expr>, span: Span) -> Built<'s, Deep<Expr>> {
@@ -874,36 +556,23 @@ pub(crate) fn type_expr<'s>(ty: Deep<TypeExpr>) -> Built<'s, Deep<Expr>> {
 // Types
 
 pub(crate) fn words(first: &str, rest: Vec<&str>, file: FileId, l: u32, r: u32) -> Deep<TypeBase> {
-    let name = std::iter::once(first)
-        .chain(rest)
-        .collect::<Vec<_>>()
-        .join(" ");
+    let name = std::iter::once(first).chain(rest).collect::<Vec<_>>().join(" ");
     Deep::leaf(TypeBase::Named(spanned(&name, file, l, r)))
 }
 
 pub(crate) fn typeof_base<'s>(arg: Deep<Expr>) -> Built<'s, Deep<TypeBase>> {
     let depth = over(arg.node.span, [arg.depth])?;
-    Ok(Deep {
-        node: TypeBase::TypeOf(Box::new(type_or_expr(arg.node))),
-        depth,
-    })
+    Ok(Deep { node: TypeBase::TypeOf(Box::new(type_or_expr(arg.node))), depth })
 }
 
 pub(crate) fn tuple_type<'s>(types: Vec<Deep<TypeExpr>>) -> Built<'s, Deep<TypeBase>> {
     let span = types.first().map(|t| t.node.span).unwrap_or_default();
     let depth = over(span, types.iter().map(|t| t.depth))?;
-    Ok(Deep {
-        node: TypeBase::Tuple(types.into_iter().map(|t| t.node).collect()),
-        depth,
-    })
+    Ok(Deep { node: TypeBase::Tuple(types.into_iter().map(|t| t.node).collect()), depth })
 }
 
 pub(crate) fn type_base(base: Deep<TypeBase>, span: Span) -> Deep<TypeExpr> {
-    base.map(|base| TypeExpr {
-        base,
-        suffixes: Vec::new(),
-        span,
-    })
+    base.map(|base| TypeExpr { base, suffixes: Vec::new(), span })
 }
 
 /// Adds `*` (`None`) or `[…]` to a type.

@@ -58,11 +58,7 @@ fn all_parse() {
         let parsed = parse(FileId(0), text, &ParseOptions::default());
         for error in parsed.errors {
             let at = text.get(error.span.start as usize..).unwrap_or_default();
-            failed.push_str(&format!(
-                "{text}\n  {} at `{}`\n",
-                error.message,
-                &at[..at.len().min(20)]
-            ));
+            failed.push_str(&format!("{text}\n  {} at `{}`\n", error.message, &at[..at.len().min(20)]));
         }
     }
     assert!(failed.is_empty(), "{failed}");
