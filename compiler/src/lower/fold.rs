@@ -20,6 +20,7 @@ impl FnLower<'_, '_> {
         let (hit, end) = (self.b.block(), self.b.block());
         self.b.branch_imm(Cond::Ne, address, 0, hit, end);
         self.b.enter(hit);
+        self.mark_set(map, address);
         match aggregate {
             Aggregate::Count => {
                 let one = self.b.iconst(1);

@@ -55,6 +55,15 @@ impl FnLower<'_, '_> {
         self.lookup(map, key)
     }
 
+    /// Notes that a scalar map has been assigned; `address` is that of its value. Keyed maps have no such flag: their entries are
+    /// there or not.
+    pub(super) fn mark_set(&mut self, map: MapId, address: Value) {
+        let Some(m) = self.m.script.maps.get(map).filter(|m| m.key.is_none()) else { return };
+        let offset = super::set_flag_offset(self.m.size(&m.value).max(1));
+        let one = self.b.iconst(1);
+        self.b.store(Width::W8, address, offset as i32, one);
+    }
+
     pub(super) fn lookup(&mut self, map: MapId, key: Value) -> Value {
         let handle = self.b.map(map);
         self.b.call(helpers::MAP_LOOKUP_ELEM, &[handle, key])
@@ -103,7 +112,8 @@ impl FnLower<'_, '_> {
             let base = self.b.map_value(map, 0);
             let direct = !matches!(ty, Type::Str(_)) || !reads_map(value, map);
             if direct {
-                return self.into(value, Mem { base, offset: 0 });
+                self.into(value, Mem { base, offset: 0 });
+                return self.mark_set(map, base);
             }
         }
         let temp = self.temp(&ty);
@@ -116,7 +126,8 @@ impl FnLower<'_, '_> {
         self.into(value, temp);
         if self.is_static(map) {
             let base = self.b.map_value(map, 0);
-            return self.copy_from(Loc::bpf(temp), Mem { base, offset: 0 }, &ty);
+            self.copy_from(Loc::bpf(temp), Mem { base, offset: 0 }, &ty);
+            return self.mark_set(map, base);
         }
         let key = self.key(map, key);
         self.update(map, key, temp.base, ANY);
@@ -184,6 +195,7 @@ impl FnLower<'_, '_> {
             self.b.branch_imm(Cond::Ne, address, 0, hit, end);
         }
         self.b.enter(hit);
+        self.mark_set(map, address);
         let before = self.load_scalar(Loc::bpf(Mem { base: address, offset: 0 }), ty);
         self.b.set(old, before);
         let width = width_of(int_of(ty));
@@ -210,6 +222,7 @@ impl FnLower<'_, '_> {
             self.b.branch_imm(Cond::Ne, address, 0, hit, end);
         }
         self.b.enter(hit);
+        self.mark_set(map, address);
         let width = width_of(int_of(&ty));
         let wide = matches!(width, Width::W4 | Width::W8);
         match op {

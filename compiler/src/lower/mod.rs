@@ -101,6 +101,11 @@ fn is_per_cpu(map: &TypedMap) -> bool {
     }
 }
 
+/// Where a scalar map keeps its `u64` set flag: see [`MapRole::Scalar`].
+fn set_flag_offset(size: u32) -> u32 {
+    size.next_multiple_of(8)
+}
+
 /// `BPF_F_NO_PREALLOC`.
 const NO_PREALLOC: u32 = 1;
 /// Preallocating more than this many bytes per CPU costs more at start-up than allocating on demand.
@@ -140,7 +145,12 @@ impl<'a> ModuleLower<'a> {
 
     fn script_map(&mut self, map: &TypedMap) {
         let per_cpu = is_per_cpu(map);
-        let value_size = self.size(&map.value).max(1).next_multiple_of(if per_cpu { 8 } else { 1 });
+        let size = self.size(&map.value).max(1);
+        let value_size = match &map.key {
+            // A scalar map says behind its value whether the script has assigned it.
+            None => set_flag_offset(size) + 8,
+            Some(_) => size.next_multiple_of(if per_cpu { 8 } else { 1 }),
+        };
         let key_size = map.key.as_ref().map_or(4, |k| self.size(k).max(1));
         let kind = match (&map.key, map.declared) {
             (None, _) if per_cpu => MapKind::PercpuArray,
