@@ -347,7 +347,9 @@ pub fn observe(case: &Case, run: &Run, tool: &Tool) -> Result<Observed, String> 
                 End::Signal { signal: libc::SIGINT, after: Duration::ZERO }
             });
             if let End::Signal { signal, after } = end {
-                std::thread::sleep(after);
+                // A reference that is interrupted at once loses what it has not read yet.
+                let settle = if tool.reference { 400 } else { 0 };
+                std::thread::sleep(after + Duration::from_millis(settle));
                 if let Ok(None) = child.0.try_wait() {
                     let _ = sys::kill(child.0.id() as i32, signal);
                 }
