@@ -1,12 +1,15 @@
 //! Syntax tree to [`program::Program`]: name resolution and types, an intermediate representation with its optimiser, BPF code
 //! generation and the ELF writer. Knows no running system; asks a [`target::Target`].
 
+pub mod backend;
+pub mod bpf;
 pub mod diagnostic;
 pub mod expand;
 pub mod index;
 pub mod ir;
 pub mod lower;
 pub mod number;
+pub mod object;
 pub mod probes;
 pub mod program;
 pub mod render;

@@ -5,9 +5,13 @@
 //! dominates its uses; every block ends in a terminator; the arguments of a jump match the parameters of its target.
 //! Values are 64-bit; narrower arithmetic is written with [`Op::Ext`] after the operation.
 
-pub mod builder;
+// Indexing here is of `IndexVec`s by ids of the function at hand; slices are opened with `get`.
+#![allow(clippy::indexing_slicing)]
 
+pub mod builder;
 use tapline_grammar::span::Span;
+
+pub mod cfg;
 
 use crate::define_id;
 use crate::index::IndexVec;
@@ -368,6 +372,140 @@ pub enum Terminator {
     },
     /// Ends the function with this result.
     Return(Value),
+}
+
+impl Terminator {
+    /// Visits the targets, `then` first.
+    pub fn for_each_target<'a>(&'a self, mut f: impl FnMut(&'a Target)) {
+        match self {
+            Self::Jump(t) => f(t),
+            Self::Branch { then, otherwise, .. } => {
+                f(then);
+                f(otherwise);
+            }
+            Self::Return(_) => {}
+        }
+    }
+    /// Visits the targets, `then` first.
+    pub fn for_each_target_mut(&mut self, mut f: impl FnMut(&mut Target)) {
+        match self {
+            Self::Jump(t) => f(t),
+            Self::Branch { then, otherwise, .. } => {
+                f(then);
+                f(otherwise);
+            }
+            Self::Return(_) => {}
+        }
+    }
+    /// Visits every value that it reads, arguments included.
+    pub fn for_each_use(&self, mut f: impl FnMut(Value)) {
+        match self {
+            Self::Branch { lhs, rhs, .. } => {
+                f(*lhs);
+                f(*rhs);
+            }
+            Self::Return(v) => f(*v),
+            Self::Jump(_) => {}
+        }
+        self.for_each_target(|t| t.args.iter().copied().for_each(&mut f));
+    }
+    /// Visits every value that it reads, arguments included.
+    pub fn for_each_use_mut(&mut self, mut f: impl FnMut(&mut Value)) {
+        match self {
+            Self::Branch { lhs, rhs, .. } => {
+                f(lhs);
+                f(rhs);
+            }
+            Self::Return(v) => f(v),
+            Self::Jump(_) => {}
+        }
+        self.for_each_target_mut(|t| t.args.iter_mut().for_each(&mut f));
+    }
+}
+
+impl Op {
+    /// Depends on its operands alone, and does nothing but compute its result.
+    pub const fn is_pure(&self) -> bool {
+        match self {
+            Self::Const(_)
+            | Self::Bin(..)
+            | Self::Ext(..)
+            | Self::ByteSwap(..)
+            | Self::Cmp(..)
+            | Self::SlotAddr(_)
+            | Self::Map(_)
+            | Self::MapValue(..)
+            | Self::Rodata(_)
+            | Self::FuncAddr(_) => true,
+            Self::Load { .. }
+            | Self::Store { .. }
+            | Self::AtomicAdd { .. }
+            | Self::AtomicXchg { .. }
+            | Self::Zero { .. }
+            | Self::Copy { .. }
+            | Self::Call(..)
+            | Self::CallSub(..)
+            | Self::CallKfunc(..) => false,
+        }
+    }
+    /// Visits every value that it reads.
+    pub fn for_each_use(&self, mut f: impl FnMut(Value)) {
+        match self {
+            Self::Const(_)
+            | Self::SlotAddr(_)
+            | Self::Map(_)
+            | Self::MapValue(..)
+            | Self::Rodata(_)
+            | Self::FuncAddr(_) => {}
+            Self::Bin(_, a, b) | Self::Cmp(_, a, b) => {
+                f(*a);
+                f(*b);
+            }
+            Self::Ext(_, v) | Self::ByteSwap(_, v) => f(*v),
+            Self::Load { addr, .. } | Self::Zero { addr, .. } => f(*addr),
+            Self::Store { addr, value, .. }
+            | Self::AtomicAdd { addr, value, .. }
+            | Self::AtomicXchg { addr, value, .. } => {
+                f(*addr);
+                f(*value);
+            }
+            Self::Copy { dst, src, .. } => {
+                f(*dst);
+                f(*src);
+            }
+            Self::Call(_, args) | Self::CallSub(_, args) | Self::CallKfunc(_, args) => {
+                args.iter().copied().for_each(f);
+            }
+        }
+    }
+    /// Visits every value that it reads.
+    pub fn for_each_use_mut(&mut self, mut f: impl FnMut(&mut Value)) {
+        match self {
+            Self::Const(_)
+            | Self::SlotAddr(_)
+            | Self::Map(_)
+            | Self::MapValue(..)
+            | Self::Rodata(_)
+            | Self::FuncAddr(_) => {}
+            Self::Bin(_, a, b) | Self::Cmp(_, a, b) => {
+                f(a);
+                f(b);
+            }
+            Self::Ext(_, v) | Self::ByteSwap(_, v) => f(v),
+            Self::Load { addr, .. } | Self::Zero { addr, .. } => f(addr),
+            Self::Store { addr, value, .. }
+            | Self::AtomicAdd { addr, value, .. }
+            | Self::AtomicXchg { addr, value, .. } => {
+                f(addr);
+                f(value);
+            }
+            Self::Copy { dst, src, .. } => {
+                f(dst);
+                f(src);
+            }
+            Self::Call(_, args) | Self::CallSub(_, args) | Self::CallKfunc(_, args) => args.iter_mut().for_each(f),
+        }
+    }
 }
 
 /// A block and the arguments for its parameters.
