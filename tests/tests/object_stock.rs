@@ -54,6 +54,7 @@ fn module() -> Module {
         values: IndexVec::new(),
         slots: IndexVec::new(),
         span: Default::default(),
+        missed_counter: None,
     };
     let mut b = B { f, at: Block(0) };
     b.block();

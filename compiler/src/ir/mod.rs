@@ -409,18 +409,6 @@ impl Terminator {
         }
         self.for_each_target(|t| t.args.iter().copied().for_each(&mut f));
     }
-    /// Visits every value that it reads, arguments included.
-    pub fn for_each_use_mut(&mut self, mut f: impl FnMut(&mut Value)) {
-        match self {
-            Self::Branch { lhs, rhs, .. } => {
-                f(lhs);
-                f(rhs);
-            }
-            Self::Return(v) => f(v),
-            Self::Jump(_) => {}
-        }
-        self.for_each_target_mut(|t| t.args.iter_mut().for_each(&mut f));
-    }
 }
 
 impl Op {
@@ -476,34 +464,6 @@ impl Op {
             Self::Call(_, args) | Self::CallSub(_, args) | Self::CallKfunc(_, args) => {
                 args.iter().copied().for_each(f);
             }
-        }
-    }
-    /// Visits every value that it reads.
-    pub fn for_each_use_mut(&mut self, mut f: impl FnMut(&mut Value)) {
-        match self {
-            Self::Const(_)
-            | Self::SlotAddr(_)
-            | Self::Map(_)
-            | Self::MapValue(..)
-            | Self::Rodata(_)
-            | Self::FuncAddr(_) => {}
-            Self::Bin(_, a, b) | Self::Cmp(_, a, b) => {
-                f(a);
-                f(b);
-            }
-            Self::Ext(_, v) | Self::ByteSwap(_, v) => f(v),
-            Self::Load { addr, .. } | Self::Zero { addr, .. } => f(addr),
-            Self::Store { addr, value, .. }
-            | Self::AtomicAdd { addr, value, .. }
-            | Self::AtomicXchg { addr, value, .. } => {
-                f(addr);
-                f(value);
-            }
-            Self::Copy { dst, src, .. } => {
-                f(dst);
-                f(src);
-            }
-            Self::Call(_, args) | Self::CallSub(_, args) | Self::CallKfunc(_, args) => args.iter_mut().for_each(f),
         }
     }
 }
