@@ -25,11 +25,11 @@ impl FnLower<'_, '_> {
         }
         match (op, args) {
             (Op::Pid, _) => {
-                let ids = self.b.call(helpers::GET_CURRENT_PID_TGID, &[]);
+                let ids = self.ids();
                 self.b.bin_imm(Ir::LShr, ids, 32)
             }
             (Op::Tid, _) => {
-                let ids = self.b.call(helpers::GET_CURRENT_PID_TGID, &[]);
+                let ids = self.ids();
                 self.b.ext(crate::ir::Ext::Zext32, ids)
             }
             (Op::Uid | Op::Username, _) => {
@@ -98,7 +98,7 @@ impl FnLower<'_, '_> {
             (Op::UserSymbol, [address]) => {
                 let address = self.scalar(address);
                 self.b.store(Width::W8, dst.base, dst.offset, address);
-                let ids = self.b.call(helpers::GET_CURRENT_PID_TGID, &[]);
+                let ids = self.ids();
                 let tgid = self.b.bin_imm(Ir::LShr, ids, 32);
                 let place = dst.at(8);
                 self.b.store(Width::W8, place.base, place.offset, tgid);
@@ -115,6 +115,21 @@ impl FnLower<'_, '_> {
             }
             _ => self.internal("this builtin as an aggregate", e.span),
         }
+    }
+
+    /// `tgid << 32 | tid` of the current task, as seen from tapline's own pid namespace; 0 for a task outside of it.
+    pub(super) fn ids(&mut self) -> Value {
+        let Some(namespace) = self.m.facts.pid_namespace else {
+            return self.b.call(helpers::GET_CURRENT_PID_TGID, &[]);
+        };
+        // `struct bpf_pidns_info` has the task's id first: read as one word it is what the plain helper returns.
+        let info = self.temp_bytes(8);
+        self.zero(info, 8);
+        let device = self.b.iconst(namespace.dev as i64);
+        let inode = self.b.iconst(namespace.ino as i64);
+        let size = self.b.iconst(8);
+        self.b.call(helpers::GET_NS_CURRENT_PID_TGID, &[device, inode, info.base, size]);
+        self.b.load(Width::W8, info.base, info.offset)
     }
 
     /// Address of the probed function.

@@ -14,7 +14,7 @@ impl FnLower<'_, '_> {
     pub(super) fn body(&mut self) {
         let program = self.program;
         if let Some(pid) = program.pid_filter {
-            let ids = self.b.call(helpers::GET_CURRENT_PID_TGID, &[]);
+            let ids = self.ids();
             let tgid = self.b.bin_imm(Ir::LShr, ids, 32);
             let on = self.b.block();
             let exit = self.exit;

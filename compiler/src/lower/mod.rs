@@ -28,7 +28,7 @@ use crate::ir::{self, Block, FunctionKind, MapDef, MapKind, Slot, Value, Width};
 use crate::program::{
     self, Action, ActionId, Config, Counter, Manifest, MapDesc, MapId, MapRole, ProgramDesc, ProgramKind,
 };
-use crate::target::{Arch, Target};
+use crate::target::{Arch, PidNamespace, Target};
 use crate::typed::{TypedMap, TypedProgram, TypedScript, VarId};
 use crate::types::layout::{self, TupleLayout};
 use crate::types::{AddrSpace, Type, value};
@@ -53,6 +53,7 @@ struct Facts {
     arch: Arch,
     start_time_ns: u64,
     possible_cpus: u32,
+    pid_namespace: Option<PidNamespace>,
 }
 
 /// Lowers a checked script. `position` turns a span into `file:line:col`.
@@ -61,8 +62,12 @@ pub fn lower(
     target: &dyn Target,
     position: &dyn Fn(Span) -> String,
 ) -> Result<Lowered, Diagnostics> {
-    let facts =
-        Facts { arch: target.arch(), start_time_ns: target.start_time_ns(), possible_cpus: target.possible_cpus() };
+    let facts = Facts {
+        arch: target.arch(),
+        start_time_ns: target.start_time_ns(),
+        possible_cpus: target.possible_cpus(),
+        pid_namespace: target.pid_namespace(),
+    };
     let mut module = ModuleLower::new(script, facts, position);
     for (index, program) in script.programs.iter().enumerate() {
         module.program(index, program);

@@ -69,7 +69,7 @@ impl FnLower<'_, '_> {
         let id = self.b.get(id);
         self.b.store(Width::W8, dst.base, dst.offset, id);
         let tgid = if user {
-            let ids = self.b.call(helpers::GET_CURRENT_PID_TGID, &[]);
+            let ids = self.ids();
             self.b.bin_imm(Ir::LShr, ids, 32)
         } else {
             self.b.iconst(0)
