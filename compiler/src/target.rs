@@ -1,6 +1,8 @@
 //! The only door to the traced system. The live system implements [`Target`] in the runtime; tests implement it with
 //! fixtures, so that the compiler runs without privilege and for another kernel than the one below it.
 
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
 mod glob;
 mod similar;
 
