@@ -89,6 +89,10 @@ pub struct CField {
     pub ty: CType,
     /// Width of a bitfield in bits.
     pub bits: Option<u32>,
+    /// Alignment in bytes from `__attribute__((aligned(N)))`.
+    pub aligned: Option<u32>,
+    /// `__attribute__((packed))` on the member: alignment 1.
+    pub packed: bool,
 }
 
 /// An enum definition.

@@ -19,6 +19,7 @@ pub(crate) type Located<'s> = (u32, Tok<'s>, u32);
 /// A token of code. Variants without a pattern are made by `stream` out of others.
 #[derive(Logos, Clone, Copy, Debug, PartialEq, Eq)]
 #[logos(skip r"[ \t\r\n\f\v]+")]
+#[logos(skip r"\\\r?\n")]
 #[rustfmt::skip]
 pub(crate) enum Tok<'s> {
     #[regex(r"//[^\n]*", allow_greedy = true)]
@@ -40,7 +41,7 @@ pub(crate) enum Tok<'s> {
     Map(&'s str),
     #[regex(r"[0-9][0-9A-Za-z_]*")]
     Int(&'s str),
-    #[regex(r#""([^"\\]|\\[^\x00])*""#)]
+    #[regex(r#""([^"\\\n]|\\[^\n])*""#)]
     Str(&'s str),
     #[regex(r#""([^"\\\n]|\\[^\n])*\\?"#, priority = 1)]
     OpenStr,

@@ -4,7 +4,9 @@
 
 pub mod ast;
 pub mod c_ast;
+mod c_eval;
 mod c_parse;
+mod c_tokens;
 mod cpp;
 mod header;
 mod lexer;
@@ -40,10 +42,26 @@ pub struct Parsed {
     pub errors: Vec<SyntaxError>,
 }
 
+/// A parsed header.
+#[derive(Clone, Debug, Default)]
+pub struct ParsedHeader {
+    /// In textual order.
+    pub items: Vec<c_ast::CItem>,
+    /// In textual order.
+    pub errors: Vec<SyntaxError>,
+}
+
 /// Parses a script. Never panics; texts longer than 4 GiB are cut off.
 pub fn parse(file: FileId, text: &str, opts: &ParseOptions) -> Parsed {
     let output = parser::run(file, text, opts);
     Parsed { script: output.script, errors: output.errors }
+}
+
+/// Parses a header: C declarations and preprocessor lines; what defines no type is skipped.
+pub fn parse_header(file: FileId, text: &str, opts: &ParseOptions) -> ParsedHeader {
+    let (items, errors) = parser::header(file, text, opts);
+    let items = items.into_iter().filter_map(|item| if let ast::Item::C(item) = item { Some(item) } else { None });
+    ParsedHeader { items: items.collect(), errors }
 }
 
 /// Parses a text that is one expression, for instance a macro's replacement or a parameter.

@@ -7,7 +7,7 @@
 use lalrpop_util::ParseError;
 
 use crate::ast::{Block, Expr, Item, Probe, Script};
-use crate::cpp::Preprocessor;
+use crate::cpp::{Preprocessor, Sinks};
 use crate::generated::EntryParser;
 use crate::header;
 use crate::lexer::{Located, Tok};
@@ -64,6 +64,35 @@ pub(crate) fn expression(file: FileId, text: &str, range: std::ops::Range<usize>
     }
 }
 
+/// Parses tokens as one expression; the first error counts.
+pub(crate) fn expression_of(toks: &[Located<'_>], text: &str, file: FileId) -> Result<Expr, SyntaxError> {
+    let start = toks.first().map_or(0, |t| t.0);
+    let mut stream = vec![(start, Tok::StartExpr, start)];
+    stream.extend_from_slice(toks);
+    stream::mark(&mut stream, text);
+    let mut errors = Vec::new();
+    match entry(stream, text, file, &mut errors) {
+        Some(Entry::Expr(expr)) if errors.is_empty() => Ok(expr),
+        _ => Err(errors.into_iter().next().unwrap_or_else(|| {
+            SyntaxError::new("expected an expression", Span::new(file, start, toks.last().map_or(start, |t| t.2)))
+        })),
+    }
+}
+
+/// Parses a header: C declarations and directives only.
+pub(crate) fn header(file: FileId, text: &str, opts: &ParseOptions) -> (Vec<Item>, Vec<SyntaxError>) {
+    let mut parser = Parser {
+        text,
+        file,
+        items: Vec::new(),
+        errors: Vec::new(),
+        comments: Vec::new(),
+        cpp: Preprocessor::new(file, opts),
+    };
+    parser.c_items();
+    (parser.items, parser.errors)
+}
+
 struct Parser<'t> {
     text: &'t str,
     file: FileId,
@@ -81,7 +110,7 @@ impl Parser<'_> {
             let rest = self.text.get(pos..).unwrap_or_default();
             let Some(c) = rest.chars().next() else { break };
             let next = match c {
-                '#' => self.cpp.directive(self.text, pos, &mut self.items, &mut self.errors, &mut self.comments),
+                '#' => self.directive(pos),
                 ';' => pos + 1,
                 '}' | ')' | ']' => {
                     let span = self.span(pos, pos + 1);
@@ -104,6 +133,32 @@ impl Parser<'_> {
         self.cpp.finish(&mut self.errors);
     }
 
+    /// The items of a header.
+    fn c_items(&mut self) {
+        let mut pos = 0;
+        while self.errors.len() < MAX_ERRORS {
+            pos = skip_blank(self.text, pos, self.file, &mut self.comments);
+            let rest = self.text.get(pos..).unwrap_or_default();
+            let Some(c) = rest.chars().next() else { break };
+            let next = match c {
+                '#' => self.directive(pos),
+                _ => self.declaration(pos),
+            };
+            pos = next.max(pos + c.len_utf8());
+        }
+        self.cpp.finish(&mut self.errors);
+    }
+
+    fn directive(&mut self, pos: usize) -> usize {
+        let mut sinks = Sinks { items: &mut self.items, errors: &mut self.errors, comments: &mut self.comments };
+        self.cpp.directive(self.text, pos, &mut sinks)
+    }
+
+    fn declaration(&mut self, pos: usize) -> usize {
+        let mut sinks = Sinks { items: &mut self.items, errors: &mut self.errors, comments: &mut self.comments };
+        self.cpp.declaration(self.text, pos, &mut sinks)
+    }
+
     fn span(&self, start: usize, end: usize) -> Span {
         Span::new(self.file, start as u32, end as u32)
     }
@@ -120,9 +175,7 @@ impl Parser<'_> {
             "import" if after.starts_with('"') => self.code(pos, None, Until::Line),
             "let" if !after.starts_with([':', '=']) => self.code(pos, None, Until::Line),
             "macro" | "fn" if starts_name => self.code(pos, None, Until::Block),
-            _ if crate::c_parse::starts_declaration(word, after) => {
-                self.cpp.declaration(self.text, pos, &mut self.items, &mut self.errors, &mut self.comments)
-            }
+            _ if crate::c_tokens::starts_declaration(word, after) => self.declaration(pos),
             _ => self.probe(pos),
         }
     }

@@ -151,6 +151,15 @@ impl<'s> Reader<'s> {
                     notes.comments.push(span);
                     continue;
                 }
+                Tok::Hash => {
+                    notes.errors.push(
+                        SyntaxError::new("a line for the preprocessor cannot stand inside an action", span)
+                            .help("move it to the start of the script"),
+                    );
+                    let newline = lexer.remainder().find('\n').unwrap_or(lexer.remainder().len());
+                    lexer.bump(newline);
+                    continue;
+                }
                 Tok::OpenComment => {
                     notes
                         .errors
@@ -281,7 +290,7 @@ impl<'s> Reader<'s> {
 }
 
 /// Applies the rules of the module header to a stream.
-fn mark<'s>(toks: &mut Vec<Located<'s>>, text: &'s str) {
+pub(crate) fn mark<'s>(toks: &mut [Located<'s>], text: &'s str) {
     let slice = |l: u32, r: u32| text.get(l as usize..r as usize).unwrap_or_default();
     let is_config = matches!(toks.first(), Some((_, Tok::Config, _)));
     let mut body_seen = is_config;

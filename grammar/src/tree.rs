@@ -231,9 +231,16 @@ pub(crate) fn assign<'s>(target: Deep<Expr>, op: Option<BinOp>, value: Deep<Expr
         | ExprKind::Field { .. }
         | ExprKind::TupleIndex { .. }
         | ExprKind::Index { .. }
-        | ExprKind::Ident(_)
         | ExprKind::Error
         | ExprKind::Unary { op: UnOp::Deref, .. } => StmtKind::Assign { target: target.node, op, value: value.node },
+        ExprKind::Ident(name) => {
+            return refuse(
+                at.start,
+                at.end,
+                format!("`{name}` cannot be assigned to"),
+                Some(&format!("a variable begins with `$`, a map with `@`: `${name} = …`")),
+            );
+        }
         _ => {
             return refuse(
                 at.start,
@@ -423,7 +430,7 @@ pub(crate) fn unary<'s>(op: UnOp, expr: Deep<Expr>, span: Span) -> Built<'s, Dee
 pub(crate) fn inc_dec<'s>(inc: bool, prefix: bool, expr: Deep<Expr>, span: Span) -> Built<'s, Deep<Expr>> {
     let at = expr.node.span;
     match expr.node.kind {
-        ExprKind::Var(_) | ExprKind::Map { .. } | ExprKind::Ident(_) | ExprKind::Error => {}
+        ExprKind::Var(_) | ExprKind::Map { .. } | ExprKind::Error => {}
         _ => {
             let op = if inc { "++" } else { "--" };
             return refuse(

@@ -1,0 +1,227 @@
+//! The tokens of a C declaration: where it ends, the directives in its middle, and the macros in it.
+//!
+//! Invariant: macro replacement ends; it is bounded in depth and in the number of tokens.
+
+use std::collections::HashMap;
+
+use logos::Logos;
+
+use crate::SyntaxError;
+use crate::ast::Item;
+use crate::c_parse;
+use crate::cpp::{MacroText, Preprocessor, Sinks};
+use crate::lexer::{Located, Tok};
+use crate::span::{FileId, Span};
+
+/// Macros may refer to each other this deep.
+const MAX_EXPANSIONS: u32 = 16;
+/// A declaration may have so many tokens.
+const MAX_TOKENS: usize = 200_000;
+
+/// Whether a word at the top level of a script, followed by this text, starts a C declaration.
+pub(crate) fn starts_declaration(word: &str, after: &str) -> bool {
+    matches!(word, "struct" | "union" | "enum" | "typedef" | "static" | "extern" | "inline")
+        && after.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '{')
+}
+
+/// Reads declarations of one text.
+pub(crate) struct Declarations<'p, 't> {
+    cpp: &'p mut Preprocessor,
+    text: &'t str,
+    file: FileId,
+}
+
+impl<'p, 't> Declarations<'p, 't> {
+    pub(crate) fn new(cpp: &'p mut Preprocessor, text: &'t str, file: FileId) -> Self {
+        Declarations { cpp, text, file }
+    }
+
+    /// Reads the declaration that starts at `start`; yields where it ends.
+    pub(crate) fn read(&mut self, start: usize, sinks: &mut Sinks<'_>) -> usize {
+        let (raw, end) = self.collect(start, sinks);
+        // Taken out while the tokens borrow their texts; nothing below defines a macro.
+        let macros = self.cpp.take_macros();
+        let mut toks = Vec::with_capacity(raw.len());
+        let mut budget = MAX_TOKENS;
+        expand(&macros, &raw, 0, &mut budget, &mut toks);
+        let mut items = Vec::new();
+        match c_parse::declaration(&toks, self.text, self.file, &macros, &mut items) {
+            Ok(()) => sinks.items.extend(items.into_iter().map(Item::C)),
+            Err(error) => sinks.errors.push(*error),
+        }
+        self.cpp.put_macros(macros);
+        end
+    }
+
+    /// The tokens of a declaration, up to its `;`, or to the brace after which something else begins.
+    fn collect(&mut self, start: usize, sinks: &mut Sinks<'_>) -> (Vec<Located<'t>>, usize) {
+        let mut toks: Vec<Located<'t>> = Vec::new();
+        let mut open: Vec<u32> = Vec::new();
+        let mut pos = start;
+        while let Some((tok, l, r)) = self.next(pos) {
+            pos = r;
+            match tok {
+                None => {
+                    let slice = self.text.get(l..r).unwrap_or_default();
+                    let message = format!("`{}` does not belong into a C declaration", slice.escape_debug());
+                    sinks.errors.push(SyntaxError::new(&message, Span::new(self.file, l as u32, r as u32)));
+                    continue;
+                }
+                Some(Tok::LineComment | Tok::BlockComment) => {
+                    sinks.comments.push(Span::new(self.file, l as u32, r as u32));
+                    continue;
+                }
+                Some(Tok::Hash) => {
+                    pos = self.cpp.directive(self.text, l, sinks).max(r);
+                    continue;
+                }
+                Some(tok) => {
+                    toks.push((l as u32, tok, r as u32));
+                    match tok {
+                        Tok::LBrace => open.push(l as u32),
+                        Tok::RBrace => {
+                            open.pop();
+                            if open.is_empty() && self.ends_after_brace(&toks, r) {
+                                return (toks, r);
+                            }
+                        }
+                        Tok::Semi if open.is_empty() => return (toks, r),
+                        _ => {}
+                    }
+                }
+            }
+            if toks.len() > MAX_TOKENS {
+                break;
+            }
+        }
+        if let Some(at) = open.first() {
+            let span = Span::new(self.file, *at, *at + 1);
+            sinks
+                .errors
+                .push(SyntaxError::new("this brace is never closed", span).help("add `};` where the type ends"));
+            for _ in open {
+                toks.push((pos as u32, Tok::RBrace, pos as u32));
+            }
+        }
+        (toks, self.text.len())
+    }
+
+    /// The next token; `None` inside for what is no token.
+    fn next(&self, pos: usize) -> Option<(Option<Tok<'t>>, usize, usize)> {
+        let mut lexer = Tok::lexer(self.text.get(pos..)?);
+        let token = lexer.next()?;
+        Some((token.ok(), pos + lexer.span().start, pos + lexer.span().end))
+    }
+
+    /// Whether the declaration is over after a closing brace: the `;` may be missing, and a declarator or an attribute
+    /// may follow.
+    fn ends_after_brace(&self, toks: &[Located<'t>], pos: usize) -> bool {
+        match toks.first().map(|t| t.1) {
+            Some(Tok::Ident("typedef")) => return false,
+            Some(Tok::Ident(_)) => return true,
+            _ => {}
+        }
+        // A parameter list before the brace: a function.
+        let brace = toks.iter().position(|t| t.1 == Tok::LBrace).and_then(|b| b.checked_sub(1));
+        if matches!(brace.and_then(|b| toks.get(b)), Some((_, Tok::RParen, _))) && !self.is_attribute(toks) {
+            return true;
+        }
+        match self.next(pos) {
+            Some((Some(Tok::Semi | Tok::Star), ..)) => false,
+            Some((Some(Tok::Ident(word)), _, end)) => {
+                let follows = self.next(end).and_then(|n| n.0);
+                !(word.starts_with("__")
+                    || matches!(follows, Some(Tok::Semi | Tok::Comma | Tok::LBracket | Tok::Assign)))
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether the parentheses before the first brace are those of an attribute.
+    fn is_attribute(&self, toks: &[Located<'t>]) -> bool {
+        let head = toks.iter().take_while(|t| t.1 != Tok::LBrace);
+        let mut names = head.filter_map(|t| if let Tok::Ident(word) = t.1 { Some(word) } else { None });
+        names.any(|word| word.starts_with("__"))
+    }
+}
+
+/// Replaces macros by their texts; what comes out stands where the macro was used.
+fn expand<'m>(
+    macros: &'m HashMap<String, MacroText>,
+    toks: &[Located<'m>],
+    depth: u32,
+    budget: &mut usize,
+    out: &mut Vec<Located<'m>>,
+) {
+    let mut i = 0;
+    while let Some(&(l, tok, r)) = toks.get(i) {
+        i += 1;
+        let text = match tok {
+            Tok::Ident(name) if depth < MAX_EXPANSIONS => macros.get(name),
+            _ => None,
+        };
+        *budget = budget.saturating_sub(1);
+        let Some(text) = text.filter(|_| *budget > 0) else {
+            if *budget > 0 {
+                out.push((l, tok, r));
+            }
+            continue;
+        };
+        let mut args = Vec::new();
+        if text.params.is_some() {
+            let Some(next) = arguments(toks, i, &mut args) else {
+                out.push((l, tok, r));
+                continue;
+            };
+            i = next;
+        }
+        let mut body = Vec::new();
+        for token in Tok::lexer(&text.body) {
+            let Ok(token) = token else { continue };
+            let params = text.params.as_deref().unwrap_or_default();
+            let position = match token {
+                Tok::LineComment | Tok::BlockComment => continue,
+                Tok::Ident(name) => params.iter().position(|p| p == name),
+                _ => None,
+            };
+            match position {
+                Some(position) => {
+                    let arg = args.get(position).copied().unwrap_or_default();
+                    body.extend(arg.iter().map(|(_, t, _)| (l, *t, r)));
+                }
+                None => body.push((l, token, r)),
+            }
+            if body.len() > *budget {
+                break;
+            }
+        }
+        expand(macros, &body, depth + 1, budget, out);
+    }
+}
+
+/// Splits the arguments of a macro whose `(` is at `open`; yields the index after the `)`.
+fn arguments<'a, 'm>(toks: &'a [Located<'m>], open: usize, args: &mut Vec<&'a [Located<'m>]>) -> Option<usize> {
+    if !matches!(toks.get(open), Some((_, Tok::LParen, _))) {
+        return None;
+    }
+    let mut nest = 0u32;
+    let mut start = open + 1;
+    for (i, (_, tok, _)) in toks.iter().enumerate().skip(open) {
+        match tok {
+            Tok::LParen | Tok::LBracket | Tok::LBrace => nest += 1,
+            Tok::RParen | Tok::RBracket | Tok::RBrace => {
+                nest = nest.checked_sub(1)?;
+                if nest == 0 {
+                    args.push(toks.get(start..i)?);
+                    return Some(i + 1);
+                }
+            }
+            Tok::Comma if nest == 1 => {
+                args.push(toks.get(start..i)?);
+                start = i + 1;
+            }
+            _ => {}
+        }
+    }
+    None
+}
