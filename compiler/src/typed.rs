@@ -8,7 +8,7 @@ use tapline_grammar::span::Span;
 use crate::define_id;
 use crate::index::IndexVec;
 use crate::ir::{MapKind, helpers};
-use crate::program::{ActionId, ActionKind, Clock, Config, MapId, ProbeDesc, ProbeId, ProgramKind};
+use crate::program::{ActionId, ActionKind, Clock, Config, MapId, ProbeDesc, ProbeId, ProgramKind, StackMode};
 use crate::types::{Aggregates, Type};
 
 define_id!(
@@ -43,11 +43,15 @@ pub struct Limits {
     pub max_strlen: u32,
     /// Default capacity of keyed maps.
     pub max_map_keys: u32,
+    /// Presentation of stacks where the script does not say.
+    pub stack_mode: StackMode,
+    /// `system`, `signal` and their kind are allowed.
+    pub unsafe_allowed: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_strlen: 1024, max_map_keys: 4096 }
+        Self { max_strlen: 1024, max_map_keys: 4096, stack_mode: StackMode::Bpftrace, unsafe_allowed: false }
     }
 }
 

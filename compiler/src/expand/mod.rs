@@ -1,12 +1,29 @@
 //! From the tree as written to the tree as meant: imports, macros, positional and named parameters and the config block are
 //! resolved; probe lists and wildcards have become concrete attach points.
+//!
+//! What comes out is bounded: attach points by `max_probes`, replacements by a number of nodes and a depth.
 
-use tapline_grammar::ast;
-use tapline_grammar::c_ast::CItem;
+pub mod config;
+mod defines;
+mod params;
+mod points;
+mod print;
+mod walk;
+
+use std::collections::BTreeMap;
+
+use tapline_grammar::ast::{self, Item};
+use tapline_grammar::c_ast::{CItem, CItemKind};
 use tapline_grammar::span::Span;
 
+pub use params::Parameters;
+pub use print::print;
+
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::probes::Provider;
 use crate::program::{Config, ProbeDesc, ProgramKind};
+use crate::source::SourceMap;
+use crate::target::Target;
 use crate::typed::Limits;
 
 /// A script without macros, parameters and wildcards.
@@ -87,4 +104,167 @@ pub enum Context {
     },
     /// `struct bpf_perf_event_data`: registers first.
     PerfEvent,
+}
+
+/// What the command line adds to a script.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `$1` and its kind, `--name=value`.
+    pub parameters: Parameters,
+    /// The environment; `BPFTRACE_*` beats the config block.
+    pub environment: BTreeMap<String, String>,
+    /// Filter on a process (`-p`, `-c`).
+    pub pid: Option<u32>,
+    /// `--unsafe`.
+    pub unsafe_allowed: bool,
+    /// `-k`.
+    pub report_helper_errors: bool,
+}
+
+/// Expands a script. What is wrong goes to `diagnostics`; the result then lacks the parts concerned.
+pub fn expand(
+    script: ast::Script,
+    options: &Options,
+    target: &dyn Target,
+    sources: &SourceMap,
+    diagnostics: &mut Diagnostics,
+) -> ExpandedScript {
+    let mut out = ExpandedScript::default();
+    let mut blocks = Vec::new();
+    let mut probes = Vec::new();
+    let mut first_code: Option<Span> = None;
+    for item in script.items {
+        match item {
+            Item::C(item) => c_item(item, first_code, &mut out.c_items, diagnostics),
+            Item::Config(config) => {
+                if let Some(before) = first_code {
+                    diagnostics.push(
+                        Diagnostic::error("item-order", "the config block must stand before the probes", config.span)
+                            .also(before, "the first probe stands here")
+                            .help("move it to the top of the script"),
+                    );
+                }
+                blocks.push(config);
+            }
+            Item::Import(import) => diagnostics.push(
+                Diagnostic::error("unsupported", "imports are not supported yet", import.span)
+                    .help("put the imported text into the script"),
+            ),
+            Item::MapDecl(decl) => out.map_decls.push(decl),
+            Item::Macro(def) => {
+                first_code.get_or_insert(def.span);
+                diagnostics.push(
+                    Diagnostic::error(
+                        "unsupported",
+                        format!("the macro `{}` is not supported yet", def.name.node),
+                        def.span,
+                    )
+                    .help("write its body where it is used"),
+                );
+            }
+            Item::Fn(def) => {
+                first_code.get_or_insert(def.span);
+                out.functions.push(def);
+            }
+            Item::Probe(probe) => {
+                first_code.get_or_insert(probe.span);
+                probes.push(probe);
+            }
+        }
+    }
+    let mut settings = config::settings(&blocks, &options.environment, diagnostics);
+    settings.config.pid = options.pid;
+    settings.config.report_helper_errors = options.report_helper_errors;
+    settings.limits.unsafe_allowed = options.unsafe_allowed;
+
+    substitute_defines(&mut out, &mut probes, diagnostics);
+    let had_probes = !probes.is_empty();
+    resolve_probes(probes, options, &settings, (target, sources), &mut out, diagnostics);
+    if out.probes.is_empty() && !diagnostics.iter().any(Diagnostic::is_error) {
+        let d = Diagnostic::error("no-probes", "there is nothing to attach to", None);
+        diagnostics.push(if had_probes {
+            d.note("none of the script's probes exists on this system")
+        } else {
+            d.help("a script needs at least one probe, for instance `BEGIN { print(\"hello\"); }`")
+        });
+    }
+    out.config = settings.config;
+    out.limits = settings.limits;
+    out
+}
+
+fn c_item(item: CItem, first_code: Option<Span>, items: &mut Vec<CItem>, diagnostics: &mut Diagnostics) {
+    match &item.kind {
+        CItemKind::Include { path, .. } => diagnostics.push(
+            Diagnostic::new(Severity::Note, "include", format!("`{path}` is not read"), item.span)
+                .note("types come from the kernel's BTF, and constants from the tables that tapline ships"),
+        ),
+        CItemKind::Record(_) | CItemKind::Enum(_) | CItemKind::Typedef { .. } => {
+            if let Some(before) = first_code {
+                diagnostics.push(
+                    Diagnostic::error("item-order", "C definitions must stand before the probes", item.span)
+                        .also(before, "the first probe stands here")
+                        .help("move the definition to the top of the script"),
+                );
+            }
+        }
+        _ => {}
+    }
+    items.push(item);
+}
+
+fn substitute_defines(out: &mut ExpandedScript, probes: &mut [ast::Probe], diagnostics: &mut Diagnostics) {
+    let table = defines::Defines::new(&out.c_items);
+    if table.is_empty() {
+        return;
+    }
+    let mut substitute = defines::Substitute::new(&table, diagnostics);
+    substitute.c_items(&mut out.c_items);
+    for decl in &mut out.map_decls {
+        walk::expr(&mut substitute, &mut decl.max_entries);
+    }
+    for f in &mut out.functions {
+        walk::block(&mut substitute, &mut f.body);
+    }
+    for probe in probes {
+        if let Some(predicate) = &mut probe.predicate {
+            walk::expr(&mut substitute, predicate);
+        }
+        walk::block(&mut substitute, &mut probe.body);
+    }
+}
+
+fn resolve_probes(
+    probes: Vec<ast::Probe>,
+    options: &Options,
+    settings: &config::Settings,
+    (target, sources): (&dyn Target, &SourceMap),
+    out: &mut ExpandedScript,
+    diagnostics: &mut Diagnostics,
+) {
+    // Warnings about parameters come with those about the attach points, in the order of the text.
+    let mut from_params = Vec::new();
+    let mut params = params::Substitute::new(&options.parameters, &mut from_params);
+    let mut resolver = points::Resolver { target, sources, settings, count: 0, over: false };
+    for decl in &mut out.map_decls {
+        walk::expr(&mut params, &mut decl.max_entries);
+    }
+    for f in &mut out.functions {
+        walk::block(&mut params, &mut f.body);
+    }
+    for mut probe in probes {
+        let mut points = Vec::new();
+        for written in &probe.attach_points {
+            points.extend(resolver.resolve(written, &mut params, diagnostics));
+        }
+        if let Some(predicate) = &mut probe.predicate {
+            walk::expr(&mut params, predicate);
+        }
+        walk::block(&mut params, &mut probe.body);
+        if !points.is_empty() {
+            out.probes.push(ExpandedProbe { points, predicate: probe.predicate, body: probe.body, span: probe.span });
+        }
+    }
+    params.finish();
+    diagnostics.append(&mut from_params);
 }

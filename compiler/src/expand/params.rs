@@ -1,0 +1,278 @@
+//! Positional parameters (`$1`, `$#`) and named ones (`getopt`), replaced by their values.
+//!
+//! A parameter that reads as a number is a number, except where a string must stand: as the argument of `str`, and compared with a
+//! string. Everything else is a string. One that was not given is 0, or the empty string.
+
+use std::collections::BTreeMap;
+
+use tapline_grammar::ast::{BinOp, Expr, ExprKind, UnOp};
+use tapline_grammar::span::{Span, Spanned};
+
+use super::walk::Visitor;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::number;
+
+/// What the command line gives to the script.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parameters {
+    /// `$1`, `$2` …
+    pub positional: Vec<String>,
+    /// `--name=value` after `--`; `None` for a bare `--name`.
+    pub named: Vec<(String, Option<String>)>,
+}
+
+impl Parameters {
+    /// `$n`, from 1; an empty argument counts as not given.
+    pub(super) fn get(&self, n: u32) -> Option<&str> {
+        let index = (n as usize).checked_sub(1)?;
+        self.positional.get(index).map(String::as_str).filter(|s| !s.is_empty())
+    }
+}
+
+/// Replaces the parameters of one script; remembers what it warned about.
+pub(super) struct Substitute<'a> {
+    params: &'a Parameters,
+    diagnostics: &'a mut Diagnostics,
+    /// Options that the script asks for, with the text of their defaults.
+    pub(super) options: BTreeMap<String, String>,
+}
+
+impl<'a> Substitute<'a> {
+    pub(super) fn new(params: &'a Parameters, diagnostics: &'a mut Diagnostics) -> Self {
+        Self { params, diagnostics, options: BTreeMap::new() }
+    }
+
+    /// Complains about named parameters that the script never asks for.
+    pub(super) fn finish(self) {
+        for (name, _) in &self.params.named {
+            if self.options.contains_key(name) {
+                continue;
+            }
+            let mut d = Diagnostic::error("unknown-option", format!("the script has no option `--{name}`"), None);
+            if let Some(close) = crate::similar::closest(name, self.options.keys().map(String::as_str)) {
+                d = d.help(format!("did you mean `--{close}`?"));
+            } else if self.options.is_empty() {
+                d = d.note("it takes no named options");
+            } else {
+                let all: Vec<String> = self.options.keys().map(|o| format!("--{o}")).collect();
+                d = d.note(format!("its options are: {}", all.join(", ")));
+            }
+            self.diagnostics.push(d);
+        }
+    }
+
+    /// The text of a parameter in an attach point.
+    pub(super) fn in_attach_point(&mut self, text: &str, span: Span) -> String {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            let (before, after) = rest.split_at(at);
+            out.push_str(before);
+            let after = after.strip_prefix('$').unwrap_or(after);
+            let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+            let (number, tail) = after.split_at(digits);
+            if let Ok(n) = number.parse::<u32>() {
+                out.push_str(&self.text(n, span));
+                rest = tail;
+            } else if let Some(tail) = after.strip_prefix('#') {
+                out.push_str(&self.params.positional.len().to_string());
+                rest = tail;
+            } else {
+                out.push('$');
+                rest = after;
+            }
+        }
+        out.push_str(rest);
+        out
+    }
+
+    /// `$n` as text; a warning when it was not given.
+    fn text(&mut self, n: u32, span: Span) -> String {
+        if let Some(text) = self.params.get(n) {
+            return text.to_owned();
+        }
+        let given = match self.params.positional.len() {
+            0 => "no parameters were given".to_owned(),
+            1 => "one parameter was given".to_owned(),
+            more => format!("{more} parameters were given"),
+        };
+        let d = Diagnostic::warning("unset-parameter", format!("the parameter `${n}` was not given"), span)
+            .label("stands for 0 or an empty string")
+            .note(format!("{given}; parameters follow the script's name on the command line"));
+        if !self.diagnostics.contains(&d) {
+            self.diagnostics.push(d);
+        }
+        String::new()
+    }
+
+    fn value(&mut self, n: u32, as_string: bool, span: Span) -> ExprKind {
+        let text = self.text(n, span);
+        if as_string { ExprKind::Str(text.into_bytes()) } else { literal(&text, span) }
+    }
+
+    /// The argument of `str`: `$1` or `$1 + n`, which leaves out the first n bytes.
+    fn string_argument(&mut self, e: &mut Expr) -> bool {
+        match &e.kind {
+            ExprKind::Param(n) => {
+                e.kind = self.value(*n, true, e.span);
+                true
+            }
+            ExprKind::Binary { op: BinOp::Add, lhs, rhs } => {
+                let (ExprKind::Param(n), ExprKind::Int { value, .. }) = (&lhs.kind, &rhs.kind) else { return false };
+                let (n, skip, span) = (*n, *value, e.span);
+                let text = self.text(n, span);
+                if let Some(rest) = usize::try_from(skip).ok().and_then(|skip| text.as_bytes().get(skip..)) {
+                    e.kind = ExprKind::Str(rest.to_vec());
+                } else {
+                    let message = format!("the parameter `${n}` has {} bytes only", text.len());
+                    let d = Diagnostic::error("parameter-offset", message, span);
+                    self.diagnostics.push(d.label(format!("{skip} is past its end")));
+                    e.kind = ExprKind::Error;
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// `getopt(name [, default [, description]])`; `None` leaves the call for the checker to refuse.
+    fn option(&mut self, args: &[Expr], span: Span) -> Option<ExprKind> {
+        let (first, rest) = args.split_first()?;
+        let ExprKind::Str(name) = &first.kind else { return None };
+        let name = String::from_utf8_lossy(name).into_owned();
+        // A description alone may follow the name only after a default.
+        let default = rest.first().map(|e| e.kind.clone());
+        let shown = match &default {
+            Some(ExprKind::Int { text, .. }) => text.clone(),
+            Some(ExprKind::Str(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+            Some(ExprKind::Bool(b)) => b.to_string(),
+            _ => String::new(),
+        };
+        self.options.insert(name.clone(), shown);
+        let given = self.params.named.iter().rev().find(|(n, _)| *n == name).map(|(_, value)| value.clone());
+        let Some(given) = given else {
+            return Some(default.unwrap_or(ExprKind::Bool(false)));
+        };
+        let bad = |what: &str, value: &str| {
+            Diagnostic::error("bad-option", format!("the option `--{name}` expects {what}"), span)
+                .label("asked for here")
+                .note(format!("the command line says `{value}`"))
+                .help(format!("write `--{name}=VALUE`"))
+        };
+        match (default, given) {
+            (Some(ExprKind::Str(_)), Some(value)) => Some(ExprKind::Str(value.into_bytes())),
+            (Some(ExprKind::Str(_)), None) => {
+                self.diagnostics.push(bad("a value", "nothing"));
+                Some(ExprKind::Str(Vec::new()))
+            }
+            (None | Some(ExprKind::Bool(_)), value) => match value.as_deref() {
+                None | Some("true" | "1") => Some(ExprKind::Bool(true)),
+                Some("false" | "0") => Some(ExprKind::Bool(false)),
+                Some(other) => {
+                    self.diagnostics.push(bad("true or false", other));
+                    Some(ExprKind::Bool(false))
+                }
+            },
+            (Some(_), value) => {
+                let text = value.unwrap_or_default();
+                if number::parse_signed(&text).is_none() {
+                    let shown = if text.is_empty() { "nothing" } else { &text };
+                    self.diagnostics.push(bad("a number", shown));
+                    return Some(integer(0, false, span));
+                }
+                Some(literal(&text, span))
+            }
+        }
+    }
+}
+
+impl Visitor for Substitute<'_> {
+    fn expr(&mut self, e: &mut Expr) -> bool {
+        let span = e.span;
+        match &mut e.kind {
+            ExprKind::Param(n) => e.kind = self.value(*n, false, span),
+            ExprKind::ParamCount => e.kind = integer(self.params.positional.len() as u64, false, span),
+            ExprKind::Call { name, args } if name.node == "str" => {
+                let Some(first) = args.first_mut() else { return true };
+                if self.string_argument(first)
+                    && args.len() == 1
+                    && matches!(args.first(), Some(Expr { kind: ExprKind::Str(_), .. }))
+                {
+                    let literal = args.remove(0);
+                    e.kind = literal.kind;
+                    return false;
+                }
+            }
+            ExprKind::Call { name, args } if name.node == "getopt" => {
+                let args = std::mem::take(args);
+                e.kind = self.option(&args, span).unwrap_or_else(|| {
+                    let d = Diagnostic::error("getopt", "the name of an option must be a string in quotes", span);
+                    self.diagnostics.push(d.help("for instance `getopt(\"interval\", 1)`"));
+                    ExprKind::Error
+                });
+                return false;
+            }
+            ExprKind::Binary { op: BinOp::Eq | BinOp::Ne, lhs, rhs } => {
+                // Beside a string, a parameter is a string even if it looks like a number.
+                match (&lhs.kind, &rhs.kind) {
+                    (ExprKind::Param(n), ExprKind::Str(_)) => lhs.kind = self.value(*n, true, lhs.span),
+                    (ExprKind::Str(_), ExprKind::Param(n)) => rhs.kind = self.value(*n, true, rhs.span),
+                    _ => {}
+                }
+            }
+            ExprKind::Binary { op: BinOp::Add, lhs, rhs } => {
+                if let (ExprKind::Param(n), ExprKind::Int { .. }) = (&lhs.kind, &rhs.kind)
+                    && self.params.get(*n).is_some_and(|text| number::parse_signed(text).is_none())
+                {
+                    return !self.string_argument(e);
+                }
+            }
+            _ => {}
+        }
+        true
+    }
+}
+
+/// A number where the text is one, else a string. Nothing is 0.
+fn literal(text: &str, span: Span) -> ExprKind {
+    if text.is_empty() {
+        return integer(0, false, span);
+    }
+    match number::parse_signed(text) {
+        Some((value, negative)) => integer(value, negative, span),
+        None => ExprKind::Str(text.as_bytes().to_vec()),
+    }
+}
+
+/// An integer as the parser would have made it: a negative one is the negation of a positive one.
+fn integer(value: u64, negative: bool, span: Span) -> ExprKind {
+    if !negative {
+        return ExprKind::Int { value, text: value.to_string() };
+    }
+    let value = value.wrapping_neg();
+    let positive = Expr { kind: ExprKind::Int { value, text: value.to_string() }, span };
+    ExprKind::Unary { op: UnOp::Neg, expr: Box::new(positive) }
+}
+
+/// Splits a text at `:` outside quotes and brackets, and removes the quotes, as the parser does with attach points.
+pub(super) fn split_parts(text: &str, span: Span) -> Vec<Spanned<String>> {
+    let mut parts = vec![String::new()];
+    let (mut quoted, mut bracket) = (false, false);
+    for c in text.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ':' if !quoted && !bracket => parts.push(String::new()),
+            _ => {
+                match c {
+                    '[' if !quoted => bracket = true,
+                    ']' if !quoted => bracket = false,
+                    _ => {}
+                }
+                if let Some(last) = parts.last_mut() {
+                    last.push(c);
+                }
+            }
+        }
+    }
+    parts.into_iter().map(|node| Spanned { node, span }).collect()
+}

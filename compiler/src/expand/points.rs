@@ -1,0 +1,94 @@
+//! Attach points: parameters substituted, resolved by their provider, wildcards counted against `max_probes`, missing ones
+//! treated as `missing_probes` says.
+
+use tapline_grammar::ast;
+use tapline_grammar::span::Spanned;
+
+use super::config::Settings;
+use super::{AttachPoint, params};
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
+use crate::probes::{self, Concrete, ProbeError};
+use crate::program::{MissingProbes, ProbeDesc};
+use crate::source::SourceMap;
+use crate::target::Target;
+
+/// Resolves the attach points of one script.
+pub(super) struct Resolver<'a> {
+    pub(super) target: &'a dyn Target,
+    pub(super) sources: &'a SourceMap,
+    pub(super) settings: &'a Settings,
+    /// Attach points so far.
+    pub(super) count: u64,
+    /// The limit was passed, and said so.
+    pub(super) over: bool,
+}
+
+impl Resolver<'_> {
+    /// The concrete points of a written one; empty when there are none or it was wrong.
+    pub(super) fn resolve(
+        &mut self,
+        written: &ast::AttachPoint,
+        params: &mut params::Substitute<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Vec<AttachPoint> {
+        let span = written.span;
+        let mut parts: Vec<Spanned<String>> = Vec::with_capacity(written.parts.len());
+        for part in &written.parts {
+            if part.node.contains('$') {
+                // A parameter may bring several parts: `kprobe:$1` with `module:function`.
+                let text = params.in_attach_point(&part.node, part.span);
+                parts.extend(params::split_parts(&text, part.span));
+            } else {
+                parts.push(part.clone());
+            }
+        }
+        match probes::resolve(&parts, span, self.target, diagnostics) {
+            Ok((provider, points)) => {
+                self.count = self.count.saturating_add(points.len() as u64);
+                if self.count > self.settings.max_probes {
+                    if !self.over {
+                        self.over = true;
+                        diagnostics.push(self.too_many(written, points.len()));
+                    }
+                    return Vec::new();
+                }
+                let position = self.sources.position(span);
+                let make = |Concrete { name, attach, kind, context }| AttachPoint {
+                    provider,
+                    desc: ProbeDesc { name, attach, cookie: 0, position: position.clone() },
+                    kind,
+                    context,
+                    span,
+                };
+                points.into_iter().map(make).collect()
+            }
+            Err(ProbeError::Invalid(d)) => {
+                diagnostics.push(*d);
+                Vec::new()
+            }
+            Err(ProbeError::Missing(mut d)) => {
+                match self.settings.config.missing_probes {
+                    MissingProbes::Error => {
+                        diagnostics.push(d.help("to go on without missing probes, set `missing_probes = \"warn\"` in a config block, or BPFTRACE_MISSING_PROBES=warn"));
+                    }
+                    MissingProbes::Warn => {
+                        d.severity = Severity::Warning;
+                        diagnostics.push(*d);
+                    }
+                    MissingProbes::Ignore => {}
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    fn too_many(&self, written: &ast::AttachPoint, matched: usize) -> Diagnostic {
+        let (limit, count) = (self.settings.max_probes, self.count);
+        let message = format!("too many probes: {count}, the limit is {limit}");
+        let label = if matched == 1 { "this one is too much".into() } else { format!("{matched} probes match this") };
+        Diagnostic::error("too-many-probes", message, written.span)
+            .label(label)
+            .note("many probes make start and end slow, and every hit costs time")
+            .help(format!("make the wildcard narrower, or raise the limit: BPFTRACE_MAX_PROBES={count}, or `max_probes = {count}` in a config block"))
+    }
+}
