@@ -307,6 +307,8 @@ pub fn observe(case: &Case, run: &Run, tool: &Tool) -> Result<Observed, String> 
     let mut truth = BTreeMap::new();
     truth.insert("tmp".to_owned(), scratch.0.to_string_lossy().into_owned());
     truth.insert("workload".to_owned(), seen_by_tool(tool));
+    let own = tool.workload.to_string_lossy().into_owned();
+    truth.insert("self".to_owned(), own);
     if let Ok(disk) = std::env::var(features::DISK) {
         truth.insert("disk".to_owned(), disk);
     }

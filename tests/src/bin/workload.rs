@@ -345,11 +345,13 @@ fn run(mut args: Vec<String>) -> Outcome<u8> {
         }
         args.remove(0);
     }
-    let (user, group) = sys::user_and_group();
-    truth.say("pid", sys::getpid());
-    truth.say("tid", sys::gettid());
-    truth.say("uid", user);
-    truth.say("gid", group);
+    if !truth.quiet {
+        let (user, group) = sys::user_and_group();
+        truth.say("pid", sys::getpid());
+        truth.say("tid", sys::gettid());
+        truth.say("uid", user);
+        truth.say("gid", group);
+    }
     let parts: Vec<&[String]> = args.split(|word| word == "then").collect();
     let mut prepared = Vec::new();
     for part in &parts {
