@@ -45,13 +45,11 @@ pub struct Limits {
     pub max_map_keys: u32,
     /// Presentation of stacks where the script does not say.
     pub stack_mode: StackMode,
-    /// `system`, `signal` and their kind are allowed.
-    pub unsafe_allowed: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_strlen: 1024, max_map_keys: 4096, stack_mode: StackMode::Bpftrace, unsafe_allowed: false }
+        Self { max_strlen: 1024, max_map_keys: 4096, stack_mode: StackMode::Bpftrace }
     }
 }
 

@@ -8,6 +8,8 @@ mod defines;
 mod params;
 mod points;
 mod print;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -115,8 +117,6 @@ pub struct Options {
     pub environment: BTreeMap<String, String>,
     /// Filter on a process (`-p`, `-c`).
     pub pid: Option<u32>,
-    /// `--unsafe`.
-    pub unsafe_allowed: bool,
     /// `-k`.
     pub report_helper_errors: bool,
 }
@@ -175,7 +175,6 @@ pub fn expand(
     let mut settings = config::settings(&blocks, &options.environment, diagnostics);
     settings.config.pid = options.pid;
     settings.config.report_helper_errors = options.report_helper_errors;
-    settings.limits.unsafe_allowed = options.unsafe_allowed;
 
     substitute_defines(&mut out, &mut probes, diagnostics);
     let had_probes = !probes.is_empty();

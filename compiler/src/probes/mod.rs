@@ -14,6 +14,8 @@ mod rawtracepoint;
 pub mod registers;
 mod self_signal;
 mod software;
+#[cfg(test)]
+mod tests;
 mod tracepoint;
 
 use tapline_grammar::span::{Span, Spanned};

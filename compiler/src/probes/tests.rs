@@ -1,0 +1,265 @@
+//! Every form of an attach point: how it is named, where it attaches, and what is said about a wrong one.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use tapline_grammar::span::{FileId, Span, Spanned};
+
+use super::{Concrete, PROVIDERS, ProbeError, provider, resolve};
+use crate::diagnostic::Diagnostics;
+use crate::expand::Context;
+use crate::program::{Attach, ProgramKind, Sampling};
+use crate::target::Feature;
+use crate::target::fixture::Fixture;
+
+fn run(text: &str, target: &Fixture) -> (Result<Vec<Concrete>, ProbeError>, Diagnostics) {
+    let mut at = 0;
+    let mut parts = Vec::new();
+    for part in text.split(':') {
+        let span = Span::new(FileId(0), at, at + part.len() as u32);
+        at = span.end + 1;
+        parts.push(Spanned { node: part.to_owned(), span });
+    }
+    let mut diagnostics = Vec::new();
+    let points = resolve(&parts, Span::new(FileId(0), 0, at), target, &mut diagnostics).map(|(_, points)| points);
+    (points, diagnostics)
+}
+
+fn one(text: &str) -> Concrete {
+    let target = Fixture::new().unwrap();
+    match run(text, &target).0 {
+        Ok(mut points) if points.len() == 1 => points.remove(0),
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+fn error(text: &str) -> String {
+    let target = Fixture::new().unwrap();
+    match run(text, &target).0 {
+        Ok(points) => panic!("{text}: {points:?}"),
+        Err(ProbeError::Invalid(d) | ProbeError::Missing(d)) => {
+            let help = d.help.iter().chain(&d.notes).map(|h| format!("; {h}")).collect::<String>();
+            format!("{}{help}", d.message)
+        }
+    }
+}
+
+#[test]
+fn names_and_aliases() {
+    for (written, name) in [
+        ("BEGIN", "begin"),
+        ("End", "end"),
+        ("k", "kprobe"),
+        ("KPROBE", "kprobe"),
+        ("kr", "kretprobe"),
+        ("t", "tracepoint"),
+        ("rt", "rawtracepoint"),
+        ("u", "uprobe"),
+        ("U", "usdt"),
+        ("ur", "uretprobe"),
+        ("i", "interval"),
+        ("p", "profile"),
+        ("s", "software"),
+        ("h", "hardware"),
+        ("w", "watchpoint"),
+        ("f", "fentry"),
+        ("kfunc", "fentry"),
+        ("fr", "fexit"),
+        ("kretfunc", "fexit"),
+        ("it", "iter"),
+        ("self", "self"),
+    ] {
+        assert_eq!(provider(written).map(|p| p.name), Some(name), "{written}");
+    }
+    assert!(provider("").is_none() && provider("foo").is_none());
+}
+
+#[test]
+fn no_spelling_stands_for_two_providers() {
+    let mut all: Vec<&str> = PROVIDERS.iter().flat_map(|p| p.aliases.iter().copied().chain([p.name])).collect();
+    let count = all.len();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), count);
+}
+
+#[test]
+fn canonical_names() {
+    for (written, name) in [
+        ("BEGIN", "begin"),
+        ("end", "end"),
+        ("self:signal:SIGUSR1", "self:signal:SIGUSR1"),
+        ("i:s:1", "interval:s:1"),
+        ("interval:100ms", "interval:us:100000"),
+        ("interval:1000000", "interval:us:1000"),
+        ("interval:1s", "interval:us:1000000"),
+        ("INTERVAL:ms:10", "interval:ms:10"),
+        ("interval:hz:10", "interval:hz:10"),
+        ("profile:hz:99", "profile:hz:99"),
+        ("p:10ms", "profile:us:10000"),
+        ("s:cpu", "software:cpu"),
+        ("software:cpu-clock:100000", "software:cpu-clock:100000"),
+        ("software:faults:", "software:faults"),
+        ("h:cycles:0x10", "hardware:cycles:16"),
+        ("t:sched:sched_switch", "tracepoint:sched:sched_switch"),
+        ("rt:sched_switch", "rawtracepoint:sched_switch"),
+        ("rt:vmlinux:sched_switch", "rawtracepoint:vmlinux:sched_switch"),
+        ("k:vfs_read", "kprobe:vfs_read"),
+        ("kprobe:vfs_read+4", "kprobe:vfs_read+4"),
+        ("kprobe:vfs_read+0x10", "kprobe:vfs_read+16"),
+        ("kr:vfs_read", "kretprobe:vfs_read"),
+        ("kprobe:vfs_rea[d]", "kprobe:vfs_read"),
+    ] {
+        assert_eq!(one(written).name, name, "{written}");
+    }
+}
+
+#[test]
+fn places_to_attach() {
+    let perf = |perf_type, config, period| Attach::PerfCounter { perf_type, config, period };
+    let kprobe = |offset| Attach::Kprobe { function: "vfs_read".into(), module: None, offset };
+    for (written, attach, kind) in [
+        ("begin", Attach::Begin, ProgramKind::RawTpRun),
+        ("end", Attach::End, ProgramKind::RawTpRun),
+        ("self:signal:SIGUSR1", Attach::SelfSignal(10), ProgramKind::RawTpRun),
+        ("interval:s:2", Attach::Interval { period_ns: 2_000_000_000 }, ProgramKind::PerfEvent),
+        ("interval:us:5", Attach::Interval { period_ns: 5_000 }, ProgramKind::PerfEvent),
+        ("interval:hz:100", Attach::Interval { period_ns: 10_000_000 }, ProgramKind::PerfEvent),
+        ("interval:1500", Attach::Interval { period_ns: 1_500 }, ProgramKind::PerfEvent),
+        ("profile:hz:99", Attach::Profile(Sampling::Hz(99)), ProgramKind::PerfEvent),
+        ("profile:ms:3", Attach::Profile(Sampling::PeriodNs(3_000_000)), ProgramKind::PerfEvent),
+        ("software:cpu", perf(1, 0, 1_000_000), ProgramKind::PerfEvent),
+        ("software:page-faults", perf(1, 2, 100), ProgramKind::PerfEvent),
+        ("software:cs:7", perf(1, 3, 7), ProgramKind::PerfEvent),
+        ("software:major-faults", perf(1, 6, 1), ProgramKind::PerfEvent),
+        ("hardware:cache-misses", perf(0, 3, 1_000_000), ProgramKind::PerfEvent),
+        ("hardware:branches", perf(0, 4, 100_000), ProgramKind::PerfEvent),
+        ("kprobe:vfs_read", kprobe(0), ProgramKind::Kprobe),
+        ("kprobe:vfs_read+8", kprobe(8), ProgramKind::Kprobe),
+        ("kretprobe:vfs_read", kprobe(0), ProgramKind::Kretprobe),
+        ("rt:sched_switch", Attach::RawTracepoint { event: "sched_switch".into() }, ProgramKind::RawTracepoint),
+    ] {
+        let point = one(written);
+        assert_eq!((point.attach, point.kind), (attach, kind), "{written}");
+    }
+}
+
+#[test]
+fn contexts() {
+    let function = String::from("vfs_read");
+    assert_eq!(one("kprobe:vfs_read").context, Context::KernelEntry { function: function.clone() });
+    assert_eq!(one("kretprobe:vfs_read").context, Context::KernelReturn { function });
+    assert_eq!(one("profile:hz:1").context, Context::PerfEvent);
+    assert_eq!(one("begin").context, Context::None);
+    let (category, event) = ("sched".into(), "sched_switch".into());
+    assert_eq!(one("t:sched:sched_switch").context, Context::Tracepoint { category, event });
+}
+
+#[test]
+fn wildcards_become_concrete_points() {
+    let target = Fixture::new().unwrap();
+    let names = |text: &str| -> Vec<String> { run(text, &target).0.unwrap().into_iter().map(|p| p.name).collect() };
+    assert_eq!(
+        names("t:sched:sched_process_ex*"),
+        ["tracepoint:sched:sched_process_exec", "tracepoint:sched:sched_process_exit"]
+    );
+    assert_eq!(names("t:*:sched_process_exec"), ["tracepoint:sched:sched_process_exec"]);
+    assert_eq!(names("kprobe:vfs_[rw]*e"), ["kprobe:vfs_rename", "kprobe:vfs_write"]);
+}
+
+#[test]
+fn many_functions_share_a_multi_link_where_the_kernel_has_it() {
+    let mut target = Fixture::new().unwrap();
+    let kinds = |target: &Fixture, text| -> Vec<ProgramKind> {
+        run(text, target).0.unwrap().into_iter().map(|p| p.kind).collect()
+    };
+    assert_eq!(kinds(&target, "kprobe:vfs_[rw]*e"), [ProgramKind::KprobeMulti; 2]);
+    assert_eq!(kinds(&target, "kretprobe:vfs_[rw]*e"), [ProgramKind::KretprobeMulti; 2]);
+    assert_eq!(kinds(&target, "kprobe:vfs_rea?"), [ProgramKind::Kprobe], "one function needs no multi link");
+    target.lacking.insert(Feature::KprobeMulti);
+    assert_eq!(kinds(&target, "kprobe:vfs_[rw]*e"), [ProgramKind::Kprobe; 2]);
+}
+
+#[test]
+fn functions_renamed_by_the_compiler_are_taken_with_a_note() {
+    let target = Fixture::new().unwrap();
+    let (points, diagnostics) = run("kprobe:finish_task_switch", &target);
+    let point = points.unwrap().remove(0);
+    assert_eq!(point.name, "kprobe:finish_task_switch");
+    let function = String::from("finish_task_switch.isra.0");
+    assert_eq!(point.attach, Attach::Kprobe { function, module: None, offset: 0 });
+    assert_eq!(point.context, Context::KernelEntry { function: "finish_task_switch".into() });
+    let messages: Vec<&str> = diagnostics.iter().map(|d| d.message.as_str()).collect();
+    assert_eq!(messages, ["the compiler renamed `finish_task_switch`; probing `finish_task_switch.isra.0`"]);
+}
+
+#[test]
+fn mistakes() {
+    for (written, message) in [
+        ("foo:bar", "there is no probe type `foo`"),
+        ("kprobee:vfs_read", "there is no probe type `kprobee`; did you mean `kprobe`?"),
+        ("begin:x", "wrong number of parts in a begin probe; its form is `begin`"),
+        ("kprobe", "wrong number of parts in a kprobe probe; its form is `kprobe:[module:]function[+offset]`"),
+        ("kprobe:a:b:c", "wrong number of parts in a kprobe probe; its form is `kprobe:[module:]function[+offset]`"),
+        ("kprobe:", "a kprobe needs the name of a function; its form is `kprobe:[module:]function[+offset]`"),
+        ("kprobe:vfs_read+x", "`x` is not an offset"),
+        ("kretprobe:vfs_read+4", "a kretprobe has no offset; leave the offset away, or use a kprobe"),
+        ("kprobe:vfs_*+4", "an offset needs the name of one function"),
+        ("tracepoint:x", "wrong number of parts in a tracepoint probe; its form is `tracepoint:category:event`"),
+        ("interval:foo:1", "`foo` is not a unit of time; units are: s, ms, us, hz"),
+        ("interval:MS:1", "`MS` is not a unit of time; units are: s, ms, us, hz"),
+        ("interval:s:0", "the rate of an interval probe must be a positive integer"),
+        ("interval:s:-1", "the rate of an interval probe must be a positive integer"),
+        ("profile:hz:", "the rate of a profile probe must be a positive integer"),
+        ("interval:s", "`s` is not a duration; say how often: `interval:s:1`"),
+        (
+            "interval:1",
+            "a period of 1 ns is too short; a bare number counts nanoseconds: for 1 seconds write `interval:s:1`",
+        ),
+        ("interval:s:99999999999999", "this period is longer than 290 years"),
+        ("software:bogus:1", "`bogus` is not a software event; events are: "),
+        ("software:cpu-clok", "`cpu-clok` is not a software event; did you mean `cpu-clock`?"),
+        ("hardware:cycles:0", "the count of a hardware probe must be a positive integer"),
+        ("self:signal:10", "`10` is not a signal that a script can watch; signals are: `SIGUSR1`"),
+        ("self:x:SIGUSR1", "`self` probes watch signals, not `x`; its form is `self:signal:SIGUSR1`"),
+        ("usdt:/bin/sh:x", "usdt probes are not supported yet"),
+        ("fentry:vfs_read", "fentry probes are not supported yet"),
+        ("kprobe:0xffffffff81000000", "kprobes at an address are not supported yet"),
+        ("kprobe:do_sys_opena", "there is no traceable kernel function `do_sys_opena` on this system; "),
+        ("tracepoint:sched:nope", "there is no tracepoint `sched:nope` on this system"),
+        ("tracepoint:zz:*", "there is no tracepoint that matches `zz:*` on this system"),
+        ("rt:sched_swich", "there is no raw tracepoint `sched_swich` on this system; did you mean `sched_switch`?"),
+    ] {
+        let said = error(written);
+        assert!(said.starts_with(message), "{written}: {said}");
+    }
+    assert!(error("kprobe:do_sys_opena").contains("do_sys_openat2"), "{}", error("kprobe:do_sys_opena"));
+}
+
+#[test]
+fn a_kernel_without_kprobes_or_tracefs_is_named() {
+    let mut target = Fixture::new().unwrap();
+    target.lacking.insert(Feature::Kprobe);
+    target.tracepoints = None;
+    let message = |text| match run(text, &target).0 {
+        Err(ProbeError::Invalid(d)) => d.message,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(message("kprobe:vfs_read"), "this kernel has no kprobes");
+    assert!(message("t:sched:sched_switch").contains("tracefs is not available"));
+}
+
+#[test]
+fn hostile_text_never_panics() {
+    let target = Fixture::new().unwrap();
+    let mut seed = 1u64;
+    let alphabet: Vec<char> = ":*?[]+$#\"é\u{0}x0-9_ kprtish".chars().collect();
+    for provider in ["k", "t", "i", "s", "rt", "self", "p", "h", "kr", "begin", ""] {
+        for _ in 0..200 {
+            let mut text = format!("{provider}:");
+            for _ in 0..8 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                text.push(*alphabet.get((seed >> 33) as usize % alphabet.len()).unwrap());
+            }
+            let _ = run(&text, &target);
+        }
+    }
+}
