@@ -1,12 +1,80 @@
-//! The compiler's second half in one call: a module of the intermediate representation to an ELF object.
+//! The compiler's second half: a module of the intermediate representation to an ELF object, and with the manifest to a
+//! [`Program`].
 
-use crate::bpf;
+use crate::bpf::frame::STACK_SIZE;
+use crate::bpf::{self, Code};
 use crate::diagnostic::Diagnostic;
 use crate::ir::Module;
-use crate::object::{self, LineTable};
+use crate::ir::passes::{map_values, slots};
+use crate::lower::Lowered;
+use crate::object::{self, Line, LineTable};
+use crate::program::{MapDesc, MapRole, Program};
+use crate::source::SourceMap;
 
-/// Generates the object of a module. `lines` finds the script's line behind a span.
-pub fn backend(module: &mut Module, lines: &dyn LineTable) -> Result<Vec<u8>, Diagnostic> {
-    let code = bpf::compile(module)?;
-    object::emit(&code, module, lines)
+/// Stack that is left to spilled registers at first.
+const SPILL_RESERVE: u32 = 64;
+
+/// Code and the module that it was made from, with the internal maps that the backend added.
+#[derive(Debug)]
+pub struct Compiled {
+    /// Machine code.
+    pub code: Code,
+    /// What was selected from: local memory placed, addresses of maps resolved. Script maps keep their ids; symbols may
+    /// have changed.
+    pub module: Module,
+}
+
+/// Generates machine code. Local memory moves off the stack until everything fits.
+pub fn compile(module: &Module) -> Result<Compiled, Diagnostic> {
+    let mut stack = STACK_SIZE - SPILL_RESERVE;
+    loop {
+        let mut module = module.clone();
+        slots::place_slots(&mut module, stack)?;
+        map_values::map_values(&mut module)?;
+        let code = bpf::compile(&module)?;
+        let worst = code.functions.iter().map(|f| f.stack).max().unwrap_or(0);
+        if worst <= STACK_SIZE {
+            return Ok(Compiled { code, module });
+        }
+        if stack == 0 {
+            return Err(Diagnostic::internal(format!("a program needs {worst} bytes of stack"), None));
+        }
+        stack = stack.saturating_sub((worst - STACK_SIZE).max(32));
+    }
+}
+
+/// Makes the program of a lowered script: the object, and the manifest with the maps as the object has them.
+pub fn backend(lowered: Lowered, sources: &SourceMap) -> Result<Program, Diagnostic> {
+    let Lowered { module, mut manifest } = lowered;
+    let compiled = compile(&module)?;
+    let object = object::emit(&compiled.code, &compiled.module, sources)?;
+    for (id, def) in compiled.module.maps.enumerate() {
+        match manifest.maps.get_mut(crate::index::Id::index(id)) {
+            Some(desc) => desc.symbol.clone_from(&def.symbol),
+            None => manifest.maps.push(MapDesc {
+                symbol: def.symbol.clone(),
+                name: def.symbol.clone(),
+                role: MapRole::Scratch,
+                key: None,
+                value: None,
+                per_cpu: true,
+                max_entries: def.max_entries,
+            }),
+        }
+    }
+    Ok(Program { object, manifest })
+}
+
+impl LineTable for SourceMap {
+    fn line(&self, span: tapline_grammar::span::Span) -> Option<Line<'_>> {
+        let file = self.file(span.file)?;
+        let location = self.location(span)?;
+        let index = file.line_index(span.start as usize);
+        Some(Line {
+            file: file.name(),
+            line: location.line as u32,
+            column: location.column as u32,
+            text: file.line(index)?,
+        })
+    }
 }

@@ -2,7 +2,7 @@
 
 use tapline_grammar::span::Span;
 
-use super::frame::{Frame, STACK_SIZE};
+use super::frame::Frame;
 use super::insn::{self, AluOp, Insn, Reg, RegOrImm};
 use super::mir::{Base, Callee, MBlock, MFunction, MInst, MOp, MTerm, Operand, Source, VReg};
 use super::regalloc::{Allocation, Home, SCRATCH};
@@ -86,12 +86,6 @@ pub fn emit(id: FuncId, func: &Function, code: &MFunction, homes: &Allocation) -
         blocks.push(Emitted { items: std::mem::take(&mut e.items), end, span: block.term_span });
     }
     let stack = e.frame.size;
-    if stack > STACK_SIZE {
-        return Err(Diagnostic::internal(
-            format!("`{}` needs {stack} bytes of stack, the kernel gives {STACK_SIZE}", func.symbol),
-            func.span,
-        ));
-    }
     layout(id, func, &blocks, stack)
 }
 

@@ -9,7 +9,7 @@
 use tapline_grammar::span::Span;
 
 mod emit;
-mod frame;
+pub mod frame;
 pub mod insn;
 mod live;
 mod mir;
@@ -38,7 +38,7 @@ pub struct FunctionCode {
     pub spans: Vec<Span>,
     /// What is filled in later, by rising position.
     pub relocs: Vec<CodeReloc>,
-    /// Bytes of stack.
+    /// Bytes of stack; the caller checks them against [`frame::STACK_SIZE`].
     pub stack: u32,
 }
 

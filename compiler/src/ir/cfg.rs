@@ -38,3 +38,16 @@ pub fn successors(func: &Function, block: Block) -> Vec<Block> {
         out
     })
 }
+
+/// Who goes to a block: one entry per edge, from the blocks in `order` only.
+pub fn predecessors(func: &Function, order: &[Block]) -> IndexVec<Block, Vec<Block>> {
+    let mut preds: IndexVec<Block, Vec<Block>> = vec![Vec::new(); func.blocks.len()].into();
+    for &block in order {
+        for next in successors(func, block) {
+            if let Some(p) = preds.get_mut(next) {
+                p.push(block);
+            }
+        }
+    }
+    preds
+}

@@ -8,10 +8,16 @@
 // Indexing here is of `IndexVec`s by ids of the function at hand; slices are opened with `get`.
 #![allow(clippy::indexing_slicing)]
 
-pub mod builder;
 use tapline_grammar::span::Span;
 
+pub mod builder;
 pub mod cfg;
+pub mod dom;
+mod edit;
+pub mod parse;
+pub mod passes;
+mod print;
+pub mod verify;
 
 use crate::define_id;
 use crate::index::IndexVec;

@@ -3,7 +3,7 @@
 //! | section | contents |
 //! |---|---|
 //! | `kprobe`, `tracepoint`, … | programs, many to a section, each a global function symbol |
-//! | `.text` | subprograms and callbacks, local symbols |
+//! | `.text` | subprograms and callbacks, global too |
 //! | `.maps` | a variable per map, its definition in BTF |
 //! | `.data.NAME` | a map of one entry whose value is addressed directly |
 //! | `.rodata` | read-only data |
@@ -15,8 +15,8 @@
 //! Loaders put a map's address (`BPF_PSEUDO_MAP_VALUE`) into an instruction only for data sections, never for `.maps`.
 //! So an array of one entry that [`Op::MapValue`](crate::ir::Op::MapValue) names gets a section of its own, which a loader turns
 //! into an array map of one entry with the section's size as value size, named like the section. One section per map keeps the
-//! manifest as it is: a map is one file descriptor and its value begins at offset 0. [`map_name`] gives the name under
-//! which a loader lists a map.
+//! manifest simple: a map is one file descriptor and its value begins at offset 0. The pass
+//! [`map_values`](crate::ir::passes::map_values) chooses these maps and names them.
 //!
 //! Measured on x86-64: the direct address costs one `ld_imm64` (10 bytes of machine code); a lookup costs 20 to 30 bytes
 //! with the key on the stack, although the JIT inlines it, and a null check.
@@ -36,8 +36,8 @@ pub mod btf;
 
 use crate::bpf::{Code, RelocKind};
 use crate::diagnostic::Diagnostic;
-use crate::index::IndexVec;
-use crate::ir::{CallbackKind, FuncId, Function, FunctionKind, MapDef, MapKind, Module, Op};
+use crate::ir::passes::map_values::DATA_PREFIX;
+use crate::ir::{CallbackKind, FuncId, Function, FunctionKind, MapDef, Module};
 use crate::program::MapId;
 
 /// A place in the script.
@@ -64,30 +64,6 @@ impl LineTable for () {
     fn line(&self, _: Span) -> Option<Line<'_>> {
         None
     }
-}
-
-/// The maps that live in data sections: arrays of one entry whose value is addressed, and whose handle is not needed.
-pub fn direct_maps(module: &Module) -> IndexVec<MapId, bool> {
-    let mut addressed: IndexVec<MapId, bool> = vec![false; module.maps.len()].into();
-    let mut handled: IndexVec<MapId, bool> = vec![false; module.maps.len()].into();
-    for inst in module.functions.iter().flat_map(|f| f.blocks.iter()).flat_map(|b| &b.insts) {
-        match inst.op {
-            Op::MapValue(m, _) => addressed[m] = true,
-            Op::Map(m) => handled[m] = true,
-            _ => {}
-        }
-    }
-    module
-        .maps
-        .enumerate()
-        .map(|(id, map)| addressed[id] && !handled[id] && map.kind == MapKind::Array && map.max_entries == 1)
-        .collect::<Vec<_>>()
-        .into()
-}
-
-/// The name under which loaders list a map.
-pub fn map_name(def: &MapDef, direct: bool) -> String {
-    if direct { format!(".data.{}", def.symbol) } else { def.symbol.clone() }
 }
 
 /// Writes the object.
@@ -136,7 +112,6 @@ fn symbol_is_valid(name: &str) -> bool {
 
 impl Writer<'_> {
     fn data_sections(&mut self) -> Result<(), Diagnostic> {
-        let direct = direct_maps(self.module);
         let int = self.btf.int("int", 4, true);
         let mut vars = Vec::new();
         let mut maps_section = None;
@@ -144,8 +119,8 @@ impl Writer<'_> {
             if !symbol_is_valid(&map.symbol) {
                 return Err(Diagnostic::internal(format!("`{}` cannot be the name of a map", map.symbol), None));
             }
-            if direct[id] {
-                let name = map_name(map, true).into_bytes();
+            if map.symbol.starts_with(DATA_PREFIX) {
+                let name = map.symbol.clone().into_bytes();
                 let section = self.elf.add_section(Vec::new(), name, SectionKind::Data);
                 self.elf.append_section_data(section, &vec![0; map.value_size as usize], 8);
                 self.maps.insert(id, self.elf.section_symbol(section));
@@ -231,9 +206,9 @@ impl Writer<'_> {
             if !symbol_is_valid(&func.symbol) {
                 return Err(Diagnostic::internal(format!("`{}` cannot name a function", func.symbol), func.span));
             }
-            let (name, global) = match &func.kind {
-                FunctionKind::Program { section, .. } => (*section, true),
-                FunctionKind::Sub | FunctionKind::Callback(_) => (".text", false),
+            let name = match &func.kind {
+                FunctionKind::Program { section, .. } => *section,
+                FunctionKind::Sub | FunctionKind::Callback(_) => ".text",
             };
             let at = self.section(name);
             let proto = self.signature(func, int, word, pointer);
@@ -247,7 +222,8 @@ impl Writer<'_> {
                 value: offset,
                 size: bytes.len() as u64,
                 kind: SymbolKind::Text,
-                scope: if global { SymbolScope::Dynamic } else { SymbolScope::Compilation },
+                // libbpf resolves references to local functions through the section's symbol only.
+                scope: SymbolScope::Dynamic,
                 weak: false,
                 section: SymbolSection::Section(section.id),
                 flags: SymbolFlags::None,
@@ -283,7 +259,12 @@ impl Writer<'_> {
             let Some(&(section, offset, _)) = self.functions.get(&function.id) else { continue };
             for reloc in &function.relocs {
                 let (symbol, r_type) = match reloc.kind {
-                    RelocKind::Map(m) | RelocKind::MapValue(m) => (self.maps.get(&m).copied(), elf::R_BPF_64_64),
+                    RelocKind::Map(m) | RelocKind::MapValue(m) => {
+                        let direct = self.module.maps.get(m).is_some_and(|m| m.symbol.starts_with(DATA_PREFIX));
+                        let symbol = self.maps.get(&m).copied();
+                        let form_fits = direct == matches!(reloc.kind, RelocKind::MapValue(_));
+                        (symbol.filter(|_| form_fits), elf::R_BPF_64_64)
+                    }
                     RelocKind::Rodata => (self.rodata, elf::R_BPF_64_64),
                     RelocKind::Func(f) => (self.functions.get(&f).map(|f| f.2), elf::R_BPF_64_64),
                     RelocKind::Call(f) => (self.functions.get(&f).map(|f| f.2), elf::R_BPF_64_32),

@@ -1,0 +1,222 @@
+//! Decides where local memory lies: on the stack when it is small and accessed at constant offsets, else in the program's
+//! entry of a per-CPU scratch map, looked up once at the program's start.
+//!
+//! Two programs can nest on one CPU, so each has an entry of its own. A program that can meet itself has [`COPIES`]
+//! entries: a run claims one by exchanging its busy word, and gives it back before it returns. A run that finds none free is
+//! counted, and does nothing else.
+
+use tapline_grammar::span::Span;
+
+use super::map_values::lookup;
+use crate::diagnostic::Diagnostic;
+use crate::index::{Id, IndexVec};
+use crate::ir::{
+    BinOp, Block, Cond, Function, FunctionKind, Inst, MapDef, MapKind, Module, Op, Slot, SlotData, Target, Terminator,
+    Value, Width,
+};
+use crate::program::MapId;
+
+/// Entries of a program that can meet itself.
+const COPIES: i64 = 4;
+/// Larger slots go to scratch: stack is short.
+const STACK_SLOT_LIMIT: u32 = 160;
+/// Bytes that the kernel's per-CPU allocator gives at most.
+const ENTRY_LIMIT: u32 = 32 << 10;
+/// Bytes of the busy word, a multiple of the strictest alignment.
+const BUSY_SIZE: u32 = 8;
+
+/// Places the slots of all functions. At most `stack` bytes of each function's stack are used. Returns the scratch map, if
+/// one was added.
+pub fn place_slots(module: &mut Module, stack: u32) -> Result<Option<MapId>, Diagnostic> {
+    let map = module.maps.next_id();
+    let counters = module.counters;
+    let (mut entries, mut entry_size) = (0i64, 0);
+    for func in &mut module.functions {
+        let moved = choose(func, stack);
+        if moved.is_empty() {
+            continue;
+        }
+        let FunctionKind::Program { reentrant, .. } = func.kind else {
+            return Err(Diagnostic::internal(format!("`{}` has too much local memory", func.symbol), func.span));
+        };
+        let mut size = if reentrant { BUSY_SIZE } else { 0 };
+        let mut offsets: IndexVec<Slot, Option<u32>> = vec![None; func.slots.len()].into();
+        for slot in moved {
+            let SlotData { size: bytes, align, .. } = func.slots[slot];
+            let offset = size.next_multiple_of(align.max(1));
+            offsets[slot] = Some(offset);
+            size = offset.saturating_add(bytes);
+        }
+        size = size.next_multiple_of(8);
+        if size > ENTRY_LIMIT {
+            return Err(Diagnostic::error("too-much-memory", "this probe needs too much memory", func.span)
+                .note(format!("its strings and buffers take {size} bytes, the kernel gives {ENTRY_LIMIT} per CPU"))
+                .help("lower `max_strlen`, or use fewer strings at a time"));
+        }
+        let first = entries;
+        let scratch = if reentrant {
+            entries += COPIES;
+            let missed = func.missed_counter.and_then(|n| counters.map(|c| (c, n)));
+            claim(func, map, first, missed)
+        } else {
+            entries += 1;
+            enter(func, map, first)
+        };
+        entry_size = entry_size.max(size);
+        rebase(func, scratch, &offsets);
+    }
+    if entries == 0 {
+        return Ok(None);
+    }
+    module.maps.push(MapDef {
+        symbol: "scratch".into(),
+        kind: MapKind::PercpuArray,
+        key_size: 4,
+        value_size: entry_size,
+        max_entries: entries as u32,
+        flags: 0,
+    });
+    Ok(Some(map))
+}
+
+/// The slots that do not go on the stack; small ones have precedence.
+fn choose(func: &Function, stack: u32) -> Vec<Slot> {
+    let mut used: IndexVec<Slot, bool> = vec![false; func.slots.len()].into();
+    for inst in func.blocks.iter().flat_map(|b| &b.insts) {
+        if let Op::SlotAddr(s) = inst.op {
+            used[s] = true;
+        }
+    }
+    let mut slots: Vec<Slot> = func.slots.ids().filter(|&s| used[s]).collect();
+    slots.sort_by_key(|&s| func.slots[s].size);
+    let mut left = stack;
+    let mut moved: Vec<Slot> = slots
+        .into_iter()
+        .filter(|&s| {
+            let slot = &func.slots[s];
+            let size = slot.size.next_multiple_of(slot.align.max(1));
+            let stays = !slot.indexed && size <= STACK_SLOT_LIMIT && size <= left;
+            if stays {
+                left -= size;
+            }
+            !stays
+        })
+        .collect();
+    moved.sort();
+    moved
+}
+
+/// The code of the entry block moves behind a new beginning; returns the old entry under its new name.
+fn new_entry(func: &mut Function) -> (Block, Block) {
+    let entry = Block::new(0);
+    let body = func.split(entry, 0);
+    (entry, body)
+}
+
+fn returning_zero(func: &mut Function, span: Span) -> Block {
+    let block = func.new_block();
+    let zero = func.append(block, Op::Const(0), span);
+    func.end(block, Terminator::Return(zero), span);
+    block
+}
+
+/// Looks the entry up.
+fn enter(func: &mut Function, map: MapId, index: i64) -> Value {
+    let span = func.span;
+    let (entry, body) = new_entry(func);
+    let fail = returning_zero(func, span);
+    let slot = func.new_slot(4, 4);
+    let key = func.append(entry, Op::Const(index), span);
+    let pointer = lookup(func, entry, map, slot, key, span);
+    let zero = func.append(entry, Op::Const(0), span);
+    let found = Terminator::Branch {
+        cond: Cond::Eq,
+        lhs: pointer,
+        rhs: zero,
+        then: Target::plain(fail),
+        otherwise: Target::plain(body),
+    };
+    func.end(entry, found, span);
+    pointer
+}
+
+/// Claims one of the program's entries, and gives it back before every return.
+fn claim(func: &mut Function, map: MapId, first: i64, missed: Option<(MapId, u32)>) -> Value {
+    let span = func.span;
+    let (entry, body) = new_entry(func);
+    let returns: Vec<Block> = func
+        .blocks
+        .enumerate()
+        .filter(|(_, b)| matches!(b.term, Some(Terminator::Return(_))))
+        .map(|(id, _)| id)
+        .collect();
+    // The loop is small and its state dead behind it, so that the verifier walks the body once.
+    let (attempt, taken, next, none) = (func.new_block(), func.new_block(), func.new_block(), func.new_block());
+    let fail = returning_zero(func, span);
+    let slot = func.new_slot(4, 4);
+    let start = func.append(entry, Op::Const(first), span);
+    func.end(entry, Terminator::Jump(Target { block: attempt, args: vec![start] }), span);
+
+    let key = func.new_value();
+    func.blocks[attempt].params.push(key);
+    let pointer = lookup(func, attempt, map, slot, key, span);
+    let zero = func.append(attempt, Op::Const(0), span);
+    let eq = |lhs, rhs, then, otherwise| Terminator::Branch {
+        cond: Cond::Eq,
+        lhs,
+        rhs,
+        then: Target::plain(then),
+        otherwise: Target::plain(otherwise),
+    };
+    func.end(attempt, eq(pointer, zero, fail, taken), span);
+
+    let one = func.append(taken, Op::Const(1), span);
+    let was = func.append(taken, Op::AtomicXchg { width: Width::W8, addr: pointer, offset: 0, value: one }, span);
+    func.end(taken, eq(was, zero, body, next), span);
+
+    let step = func.append(next, Op::Const(1), span);
+    let following = func.append(next, Op::Bin(BinOp::Add, key, step), span);
+    let last = func.append(next, Op::Const(first + COPIES), span);
+    let again = Terminator::Branch {
+        cond: Cond::Ne,
+        lhs: following,
+        rhs: last,
+        then: Target { block: attempt, args: vec![following] },
+        otherwise: Target::plain(none),
+    };
+    func.end(next, again, span);
+
+    if let Some((counters, index)) = missed {
+        let addr = func.append(none, Op::MapValue(counters, index * 8), span);
+        let one = func.append(none, Op::Const(1), span);
+        func.append_effect(none, Op::AtomicAdd { width: Width::W8, addr, offset: 0, value: one }, span);
+    }
+    let zero_none = func.append(none, Op::Const(0), span);
+    func.end(none, Terminator::Return(zero_none), span);
+
+    for block in returns {
+        let zero = func.append(block, Op::Const(0), span);
+        func.append_effect(block, Op::Store { width: Width::W8, addr: pointer, offset: 0, value: zero }, span);
+    }
+    pointer
+}
+
+/// Turns the addresses of moved slots into offsets from the scratch entry.
+fn rebase(func: &mut Function, scratch: Value, offsets: &IndexVec<Slot, Option<u32>>) {
+    for block in func.blocks.ids().collect::<Vec<_>>() {
+        let insts = std::mem::take(&mut func.blocks[block].insts);
+        let mut out = Vec::with_capacity(insts.len());
+        for inst in insts {
+            match inst.op {
+                Op::SlotAddr(s) if offsets.get(s).copied().flatten().is_some() => {
+                    let offset = offsets[s].unwrap_or_default();
+                    let constant = func.new_value();
+                    out.push(Inst { result: Some(constant), op: Op::Const(i64::from(offset)), span: inst.span });
+                    out.push(Inst { op: Op::Bin(BinOp::Add, scratch, constant), ..inst });
+                }
+                _ => out.push(inst),
+            }
+        }
+        func.blocks[block].insts = out;
+    }
+}
