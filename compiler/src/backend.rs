@@ -70,11 +70,6 @@ impl LineTable for SourceMap {
         let file = self.file(span.file)?;
         let location = self.location(span)?;
         let index = file.line_index(span.start as usize);
-        Some(Line {
-            file: file.name(),
-            line: location.line as u32,
-            column: location.column as u32,
-            text: file.line(index)?,
-        })
+        Some(Line { file: file.name(), line: location.line, column: location.column, text: file.line(index)? })
     }
 }

@@ -130,7 +130,7 @@ fn count_getpid(text: &str) {
     prog.attach("syscalls", "sys_enter_getpid").unwrap();
     // Each of these is a system call.
     for _ in 0..3 {
-        std::process::id();
+        let _ = std::process::id();
     }
     let link = std::fs::read_link("/proc/thread-self").unwrap();
     let thread: u64 = link.file_name().unwrap().to_str().unwrap().parse().unwrap();
@@ -175,7 +175,7 @@ fn aya_links_callbacks_and_subprograms() {
     let prog: &mut aya::programs::RawTracePoint = ebpf.program_mut("p0").unwrap().try_into().unwrap();
     prog.load().unwrap();
     prog.attach("sys_enter").unwrap();
-    std::process::id();
+    let _ = std::process::id();
     let sum: aya::maps::Array<_, u64> = ebpf.map(".data.AT_sum").unwrap().try_into().unwrap();
     assert_eq!(sum.get(&0, 0).unwrap(), 45);
 }

@@ -579,7 +579,7 @@ impl Op {
                 *b = f(*b);
             }
             Self::Ext(_, a) | Self::ByteSwap(_, a) | Self::Load { addr: a, .. } | Self::Zero { addr: a, .. } => {
-                *a = f(*a)
+                *a = f(*a);
             }
             Self::Store { addr, value, .. }
             | Self::AtomicAdd { addr, value, .. }
@@ -624,7 +624,7 @@ impl Terminator {
 impl Function {
     /// Applies `f` to every use of a value (not to definitions).
     pub fn map_uses(&mut self, mut f: impl FnMut(Value) -> Value) {
-        for data in self.blocks.iter_mut() {
+        for data in &mut self.blocks {
             for inst in &mut data.insts {
                 inst.op.map_uses(&mut f);
             }
