@@ -1,7 +1,7 @@
 //! Statements and control flow.
 
 use super::{FnLower, Home, Loop, Mem};
-use crate::ir::{BinOp as Ir, Cond, helpers};
+use crate::ir::{BinOp as Ir, Cond};
 use crate::program::Counter;
 use crate::typed::{Block, Expr, ExprKind, Place, Stmt, StmtKind, VarId};
 use crate::types::{IntType, Type};
