@@ -136,7 +136,7 @@ impl<'a> Substitute<'a> {
 
     /// True when `e` was replaced.
     fn name(&mut self, e: &mut Expr) -> bool {
-        match &e.kind {
+        match &mut e.kind {
             ExprKind::Ident(name) if !self.active.contains(name) => {
                 let Some(value) = self.table.objects.get(name) else { return false };
                 let (name, value) = (name.clone(), at(value.clone(), e.span));
@@ -144,7 +144,10 @@ impl<'a> Substitute<'a> {
                 true
             }
             ExprKind::Call { name, args } if !self.active.contains(&name.node) => {
-                let Some((params, value)) = self.table.functions.get(&name.node) else { return false };
+                let table = self.table;
+                let Some((params, value)) = table.functions.get(&name.node) else { return false };
+                // Arguments first: a macro may be used in its own argument.
+                args.iter_mut().for_each(|a| walk::expr(self, a));
                 if params.len() != args.len() {
                     let (wanted, got) = (params.len(), args.len());
                     let message = format!("the macro `{}` takes {wanted} arguments, not {got}", name.node);
@@ -154,7 +157,7 @@ impl<'a> Substitute<'a> {
                 }
                 let mut value = at(value.clone(), e.span);
                 let bound = params.iter().cloned().zip(args.iter().cloned()).collect();
-                let mut bind = Bind { bound, left: self.left, depth: 0 };
+                let mut bind = Bind { bound, left: self.left };
                 walk::expr(&mut bind, &mut value);
                 let name = name.node.clone();
                 self.replace(e, name, value);
@@ -185,12 +188,10 @@ impl Visitor for Substitute<'_> {
 struct Bind {
     bound: HashMap<String, Expr>,
     left: usize,
-    depth: usize,
 }
 
 impl Visitor for Bind {
     fn expr(&mut self, e: &mut Expr) -> bool {
-        self.depth += 1;
         if let ExprKind::Ident(name) = &e.kind
             && let Some(argument) = self.bound.get_mut(name)
         {

@@ -5,6 +5,7 @@
 
 pub mod config;
 mod defines;
+mod macros;
 mod params;
 mod points;
 mod print;
@@ -132,6 +133,7 @@ pub fn expand(
     let mut out = ExpandedScript::default();
     let mut blocks = Vec::new();
     let mut probes = Vec::new();
+    let mut macros = Vec::new();
     let mut first_code: Option<Span> = None;
     for item in script.items {
         match item {
@@ -153,14 +155,7 @@ pub fn expand(
             Item::MapDecl(decl) => out.map_decls.push(decl),
             Item::Macro(def) => {
                 first_code.get_or_insert(def.span);
-                diagnostics.push(
-                    Diagnostic::error(
-                        "unsupported",
-                        format!("the macro `{}` is not supported yet", def.name.node),
-                        def.span,
-                    )
-                    .help("write its body where it is used"),
-                );
+                macros.push(def);
             }
             Item::Fn(def) => {
                 first_code.get_or_insert(def.span);
@@ -176,7 +171,8 @@ pub fn expand(
     settings.config.pid = options.pid;
     settings.config.report_helper_errors = options.report_helper_errors;
 
-    substitute_defines(&mut out, &mut probes, diagnostics);
+    substitute_defines(&mut out, &mut probes, &mut macros, diagnostics);
+    expand_macros(&mut out, &mut probes, macros, diagnostics);
     let had_probes = !probes.is_empty();
     resolve_probes(probes, options, &settings, (target, sources), &mut out, diagnostics);
     if out.probes.is_empty() && !diagnostics.iter().any(Diagnostic::is_error) {
@@ -212,7 +208,12 @@ fn c_item(item: CItem, first_code: Option<Span>, items: &mut Vec<CItem>, diagnos
     items.push(item);
 }
 
-fn substitute_defines(out: &mut ExpandedScript, probes: &mut [ast::Probe], diagnostics: &mut Diagnostics) {
+fn substitute_defines(
+    out: &mut ExpandedScript,
+    probes: &mut [ast::Probe],
+    macros: &mut [ast::MacroDef],
+    diagnostics: &mut Diagnostics,
+) {
     let table = defines::Defines::new(&out.c_items);
     if table.is_empty() {
         return;
@@ -225,11 +226,35 @@ fn substitute_defines(out: &mut ExpandedScript, probes: &mut [ast::Probe], diagn
     for f in &mut out.functions {
         walk::block(&mut substitute, &mut f.body);
     }
+    for def in macros {
+        walk::block(&mut substitute, &mut def.body);
+    }
+    visit_probes(&mut substitute, probes);
+}
+
+fn expand_macros(
+    out: &mut ExpandedScript,
+    probes: &mut [ast::Probe],
+    definitions: Vec<ast::MacroDef>,
+    diagnostics: &mut Diagnostics,
+) {
+    if definitions.is_empty() {
+        return;
+    }
+    let table = macros::Macros::new(definitions, diagnostics);
+    let mut expander = macros::Expander::new(&table, diagnostics);
+    for f in &mut out.functions {
+        walk::block(&mut expander, &mut f.body);
+    }
+    visit_probes(&mut expander, probes);
+}
+
+fn visit_probes(visitor: &mut dyn walk::Visitor, probes: &mut [ast::Probe]) {
     for probe in probes {
         if let Some(predicate) = &mut probe.predicate {
-            walk::expr(&mut substitute, predicate);
+            walk::expr(visitor, predicate);
         }
-        walk::block(&mut substitute, &mut probe.body);
+        walk::block(visitor, &mut probe.body);
     }
 }
 

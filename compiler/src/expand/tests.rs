@@ -1,6 +1,8 @@
 //! Scripts from text to their expanded form, against the pinned target.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::fmt::Write as _;
+
 use tapline_grammar::ParseOptions;
 use tapline_grammar::ast::{Expr, ExprKind, StmtKind, UnOp};
 use tapline_grammar::span::FileId;
@@ -167,7 +169,7 @@ fn definitions_cannot_recurse_or_explode() {
 
     let mut text = String::from("#define X0 (1 + 1)\n");
     for n in 1..64 {
-        text.push_str(&format!("#define X{n} (X{0} + X{0})\n", n - 1));
+        let _ = writeln!(text, "#define X{n} (X{0} + X{0})", n - 1);
     }
     text.push_str("BEGIN { f(X63) }");
     let (_, diagnostics) = run_with(&text, &Options::default());
@@ -176,7 +178,7 @@ fn definitions_cannot_recurse_or_explode() {
 
     let mut text = String::from("#define F0(x) (x + 1)\n");
     for n in 1..500 {
-        text.push_str(&format!("#define F{n}(x) (F{}(x) + 1)\n", n - 1));
+        let _ = writeln!(text, "#define F{n}(x) (F{}(x) + 1)", n - 1);
     }
     text.push_str("BEGIN { f(F499(2)) }");
     let (_, diagnostics) = run_with(&text, &Options::default());
@@ -224,7 +226,7 @@ fn missing_probes_follow_the_policy() {
     for (policy, errors, count, points) in [("error", true, 1, 1), ("warn", false, 1, 1), ("ignore", false, 0, 1)] {
         let (script, diagnostics) = run_with(&text(policy), &Options::default());
         assert_eq!(diagnostics.len(), count, "{policy}");
-        assert_eq!(diagnostics.iter().any(|d| d.is_error()), errors, "{policy}");
+        assert_eq!(diagnostics.iter().any(crate::diagnostic::Diagnostic::is_error), errors, "{policy}");
         assert_eq!(script.probes[0].points.len(), points);
     }
     let (script, diagnostics) = run_with("config = { missing_probes = ignore } kprobe:nope {}", &Options::default());
@@ -245,4 +247,72 @@ fn order_of_items() {
     let (_, diagnostics) = run_with("#include <linux/sched.h>\nBEGIN {}", &Options::default());
     assert_eq!(messages(&diagnostics), ["`linux/sched.h` is not read"]);
     assert!(!diagnostics[0].is_error());
+}
+
+/// The probe's body after its first `f(…)` call was printed in short form, or the messages.
+fn expanded_call(macros: &str, args: &str) -> Result<String, Vec<String>> {
+    let (script, diagnostics) = run_with(&format!("{macros} BEGIN {{ f({args}); }}"), &Options::default());
+    if diagnostics.is_empty() {
+        Ok(arguments(&script).join(" "))
+    } else {
+        Err(diagnostics.into_iter().map(|d| d.message).collect())
+    }
+}
+
+#[test]
+fn macros_expand_to_their_value() {
+    for (macros, args, expected) in [
+        ("macro one() { 1 }", "one, one()", "1 1"),
+        ("macro twice(x) { x + x }", "twice(3), twice(twice(1))", "(3 Add 3) ((1 Add 1) Add (1 Add 1))"),
+        ("macro a(x) { x } macro a(x, y) { x - y }", "a(1), a(1, 2)", "1 (1 Sub 2)"),
+        ("macro b() { c(2) } macro c(x) { x }", "b", "2"),
+        ("macro pid() { 7 }", "pid", "7"),
+    ] {
+        assert_eq!(expanded_call(macros, args).as_deref(), Ok(expected), "{macros}");
+    }
+}
+
+#[test]
+fn macro_variables_do_not_meet_those_of_the_script() {
+    let text = "macro inc($v) { $t = $v; $v = $t + 1; $v } BEGIN { $t = 1; inc($t); inc($t); }";
+    let (script, diagnostics) = run_with(text, &Options::default());
+    assert!(diagnostics.is_empty(), "{diagnostics:?}");
+    let names = |index: usize| -> Vec<String> {
+        let StmtKind::Expr(Expr { kind: ExprKind::Block(block), .. }) = &script.probes[0].body.stmts[index].kind else {
+            panic!("{:?}", script.probes[0].body.stmts[index]);
+        };
+        let target = |s: &tapline_grammar::ast::Stmt| match &s.kind {
+            StmtKind::Assign { target: Expr { kind: ExprKind::Var(name), .. }, .. } => name.clone(),
+            other => panic!("{other:?}"),
+        };
+        block.stmts.iter().map(target).collect()
+    };
+    assert_eq!(names(1), ["t'1", "t"]);
+    assert_eq!(names(2), ["t'2", "t"]);
+}
+
+#[test]
+fn wrong_uses_of_macros() {
+    for (macros, args, message) in [
+        ("macro m($v) { $v }", "m(1)", "no macro `m` takes these arguments"),
+        ("macro m(@a) { @a }", "m(@x[1])", "no macro `m` takes these arguments"),
+        ("macro m(a) { a }", "m", "no macro `m` takes these arguments"),
+        ("macro m() { m() }", "m", "the macro `m` uses itself"),
+        ("macro m() { n() } macro n() { m() }", "m", "the macro `m` uses itself"),
+        ("macro m() { @x }", "m", "the macro `m` uses the map `@x` of the script"),
+        ("macro m(a) { a } macro m(b) { b }", "1", "the macro `m` is defined twice"),
+    ] {
+        assert_eq!(expanded_call(macros, args), Err(vec![message.to_owned()]), "{macros}");
+    }
+}
+
+#[test]
+fn macros_cannot_explode() {
+    let mut text = String::from("macro m0(x) { x + x } ");
+    for n in 1..40 {
+        let _ = write!(text, "macro m{n}(x) {{ m{0}(x) + m{0}(x) }} ", n - 1);
+    }
+    let said = expanded_call(&text, "m39(1)").unwrap_err();
+    assert_eq!(said.len(), 1);
+    assert!(said[0].ends_with("expands to more code than a script may have"), "{said:?}");
 }

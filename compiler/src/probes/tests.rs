@@ -36,8 +36,8 @@ fn error(text: &str) -> String {
     match run(text, &target).0 {
         Ok(points) => panic!("{text}: {points:?}"),
         Err(ProbeError::Invalid(d) | ProbeError::Missing(d)) => {
-            let help = d.help.iter().chain(&d.notes).map(|h| format!("; {h}")).collect::<String>();
-            format!("{}{help}", d.message)
+            let said: Vec<String> = std::iter::once(d.message).chain(d.help).chain(d.notes).collect();
+            said.join("; ")
         }
     }
 }
