@@ -2,12 +2,14 @@
 //!
 //! A *case* is a script under `tests/cases` with its expectation in a comment header (see `tests/README.md`). The binaries
 //! of this crate are `cases` (runs cases with tapline or compares a reference), `workload` (a program with exactly
-//! known effects), `conformance` (loads the emitted objects with stock loaders) and `fuzz`.
+//! known effects), `conformance` (loads the
+//! emitted objects with stock loaders) and `fuzz`.
 
 pub mod case;
 pub mod check;
 pub mod expect;
 pub mod features;
+pub mod mutate;
 pub mod pattern;
 pub mod run;
 pub mod sys;

@@ -1,0 +1,208 @@
+//! Feeds mutated scripts to the parser and the compiler for a given time. See `tests/README.md`.
+//!
+//! The work is done in a child process, which leaves the text it is at in a file, so that an abort, a stack overflow or an
+//! endless loop is caught as well as a panic; a panic is also minimised.
+
+use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use tapline_grammar::ParseOptions;
+use tapline_grammar::span::FileId;
+use tapline_tests::case;
+use tapline_tests::mutate::{Random, minimise, mutate};
+
+const USAGE: &str = "usage: fuzz --list | fuzz TARGET [--seconds N] [--seed N] [--failures DIR] FOLDER...";
+
+/// An input that takes longer has failed; generous, because the machine may be busy.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// Something that must cope with every text.
+struct Target {
+    name: &'static str,
+    run: fn(&str),
+}
+
+const TARGETS: &[Target] = &[Target { name: "parse", run: parse }];
+
+/// Parsing never panics, and every error lies inside the text.
+fn parse(text: &str) {
+    let parsed = tapline_grammar::parse(FileId(0), text, &ParseOptions::default());
+    for error in &parsed.errors {
+        let places = error.labels.iter().map(|(span, _)| *span);
+        for span in places.chain([error.span]) {
+            assert!(
+                span.start <= span.end && span.end as usize <= text.len(),
+                "an error points outside of the text: {span:?} of {}",
+                text.len()
+            );
+            assert!(
+                text.is_char_boundary(span.start as usize) && text.is_char_boundary(span.end as usize),
+                "an error points into a character: {span:?}"
+            );
+        }
+    }
+}
+
+/// The command line.
+struct Options {
+    target: &'static Target,
+    seconds: u64,
+    seed: u64,
+    failures: PathBuf,
+    folders: Vec<PathBuf>,
+    worker: bool,
+}
+
+fn options() -> Result<Options, String> {
+    let mut args = std::env::args().skip(1);
+    let name = args.next().ok_or(USAGE)?;
+    if name == "--list" {
+        for target in TARGETS {
+            println!("{}", target.name);
+        }
+        std::process::exit(0);
+    }
+    let target = TARGETS.iter().find(|target| target.name == name).ok_or(USAGE)?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let mut options = Options {
+        target,
+        seconds: 10,
+        seed: now.map_or(1, |time| time.as_secs()),
+        failures: PathBuf::from("target/ladder/fuzz"),
+        folders: Vec::new(),
+        worker: false,
+    };
+    while let Some(word) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("{word} wants a value"));
+        let number = |text: String| text.parse().map_err(|_| format!("not a number: {text}"));
+        match word.as_str() {
+            "--seconds" => options.seconds = number(value()?)?,
+            "--seed" => options.seed = number(value()?)?,
+            "--failures" => options.failures = PathBuf::from(value()?),
+            "--worker" => options.worker = true,
+            _ => options.folders.push(PathBuf::from(word)),
+        }
+    }
+    Ok(options)
+}
+
+fn corpus(folders: &[PathBuf]) -> Result<Vec<String>, String> {
+    let mut texts = Vec::new();
+    for folder in folders.iter().filter(|folder| folder.is_dir()) {
+        let files = case::find(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        for (_, path) in files {
+            let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            texts.push(text);
+        }
+    }
+    if texts.is_empty() {
+        return Err("no scripts in the given folders".to_owned());
+    }
+    Ok(texts)
+}
+
+fn panics(run: fn(&str), text: &str) -> Option<String> {
+    let caught = catch_unwind(AssertUnwindSafe(|| run(text))).err()?;
+    let message =
+        caught.downcast_ref::<String>().map(String::as_str).or_else(|| caught.downcast_ref::<&str>().copied());
+    Some(message.unwrap_or("a panic without a message").to_owned())
+}
+
+/// The child: mutates and runs until the time is over or something fails.
+fn work(options: &Options) -> Result<(), String> {
+    let texts = corpus(&options.folders)?;
+    let current = options.failures.join("current");
+    let mut random = Random::new(options.seed);
+    let limit = Instant::now() + Duration::from_secs(options.seconds);
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut count = 0_u64;
+    let mut unchanged = texts.iter();
+    while Instant::now() < limit {
+        let text = if let Some(text) = unchanged.next() {
+            text.clone()
+        } else {
+            let first = texts.get(random.below(texts.len())).map_or("", String::as_str);
+            let other = texts.get(random.below(texts.len())).map_or("", String::as_str);
+            mutate(first, other, &mut random)
+        };
+        std::fs::write(&current, &text).map_err(|error| format!("{}: {error}", current.display()))?;
+        let begin = Instant::now();
+        if let Some(message) = panics(options.target.run, &text) {
+            let small = minimise(&text, 3000, |text| panics(options.target.run, text).is_some());
+            let path = keep(options, "panic", &small)?;
+            return Err(format!("a panic: {message}\nkept in {}:\n{small}", path.display()));
+        }
+        if begin.elapsed() > SLOW {
+            let path = keep(options, "slow", &text)?;
+            return Err(format!("{} ms for {}", begin.elapsed().as_millis(), path.display()));
+        }
+        count += 1;
+    }
+    println!("{count} inputs, seed {}, no failure", options.seed);
+    Ok(())
+}
+
+fn keep(options: &Options, kind: &str, text: &str) -> Result<PathBuf, String> {
+    let path = options.failures.join(format!("{}-{kind}-{}.bt", options.target.name, options.seed));
+    std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(path)
+}
+
+/// The parent: watches over the child.
+fn watch(options: &Options) -> Result<(), String> {
+    let folder: &Path = &options.failures;
+    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    println!("target {}, seed {}, {} s", options.target.name, options.seed, options.seconds);
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut child = Command::new(program)
+        .arg(options.target.name)
+        .args(["--worker", "--seconds", &options.seconds.to_string()])
+        .args(["--seed", &options.seed.to_string(), "--failures"])
+        .arg(folder)
+        .args(&options.folders)
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    let limit = Instant::now() + Duration::from_secs(options.seconds) + 12 * SLOW;
+    loop {
+        if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
+            return match status.code() {
+                Some(0) => Ok(()),
+                Some(_) => Err("failed".to_owned()),
+                None => Err(died(options, &format!("the child died: {status}"))),
+            };
+        }
+        if Instant::now() > limit {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(died(options, "the child is in an endless loop"));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Keeps the text that the child was at.
+fn died(options: &Options, what: &str) -> String {
+    let text = std::fs::read_to_string(options.failures.join("current")).unwrap_or_default();
+    let mut message = what.to_owned();
+    match keep(options, "abort", &text) {
+        Ok(path) => {
+            let _ = write!(message, "; the text is kept in {}", path.display());
+        }
+        Err(error) => message.push_str(&error),
+    }
+    message
+}
+
+fn main() -> ExitCode {
+    let result = options().and_then(|options| if options.worker { work(&options) } else { watch(&options) });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fuzz: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
