@@ -57,6 +57,8 @@ impl<'p, 't> Declarations<'p, 't> {
     fn collect(&mut self, start: usize, sinks: &mut Sinks<'_>) -> (Vec<Located<'t>>, usize) {
         let mut toks: Vec<Located<'t>> = Vec::new();
         let mut open: Vec<u32> = Vec::new();
+        let mut parentheses = 0u32;
+        let mut closed = false;
         let mut pos = start;
         while let Some((tok, l, r)) = self.next(pos) {
             pos = r;
@@ -81,7 +83,16 @@ impl<'p, 't> Declarations<'p, 't> {
                         Tok::LBrace => open.push(l as u32),
                         Tok::RBrace => {
                             open.pop();
-                            if open.is_empty() && self.ends_after_brace(&toks, r) {
+                            closed = open.is_empty();
+                            if closed && self.ends_after_brace(&toks, r) {
+                                return (toks, r);
+                            }
+                        }
+                        Tok::LParen => parentheses += 1,
+                        Tok::RParen => {
+                            parentheses = parentheses.saturating_sub(1);
+                            // An attribute after the brace may be the last that belongs to the declaration.
+                            if closed && open.is_empty() && parentheses == 0 && self.ends_after_brace(&toks, r) {
                                 return (toks, r);
                             }
                         }

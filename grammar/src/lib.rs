@@ -8,6 +8,8 @@ mod c_eval;
 mod c_parse;
 mod c_tokens;
 mod cpp;
+mod dump;
+mod format;
 mod header;
 mod lexer;
 mod literal;
@@ -67,6 +69,11 @@ pub fn parse_header(file: FileId, text: &str, opts: &ParseOptions) -> ParsedHead
 /// Parses a text that is one expression, for instance a macro's replacement or a parameter.
 pub fn parse_expr(file: FileId, text: &str) -> Result<ast::Expr, Vec<SyntaxError>> {
     parser::expression(file, text, 0..text.len())
+}
+
+/// Formats a script; yields the errors when it does not parse. Formatting twice gives what formatting once gives.
+pub fn format(text: &str) -> Result<String, Vec<SyntaxError>> {
+    format::script(text)
 }
 
 /// A mistake in the text; parsing goes on after it where it can.

@@ -111,8 +111,9 @@ pub(crate) fn unexpected(
         };
     }
 
-    // An operand is complete, and something does not go on.
-    if has("infix") {
+    // An operand is complete, and something does not go on. The parser may have closed the expression before it met the
+    // mistake; then operators are no longer among what it expects.
+    if has("infix") || prev.is_some_and(|p| ends_operand(p.1)) {
         if let Some((i, (l, bracket, r))) = open {
             let opener = Span::new(file, *l, *r);
             let before = i.checked_sub(1).and_then(|b| toks.get(b)).map(|t| t.1);
@@ -121,15 +122,15 @@ pub(crate) fn unexpected(
                     .help("to compare, write `==`");
             }
             match bracket {
-                Tok::LParen | Tok::CastOpen if matches!(before, Some(Tok::Ident(_))) => {
-                    return SyntaxError::new(&format!("expected `,` or `)` in this call, found {found}"), span)
+                Tok::LParen | Tok::CastOpen if matches!(before, Some(Tok::Ident(_))) && has(")") => {
+                    return SyntaxError::new(&format!("expected `,` or `)`, found {found}"), span)
                         .label(opener, "the arguments begin here");
                 }
-                Tok::LParen | Tok::CastOpen => {
+                Tok::LParen | Tok::CastOpen if has(")") => {
                     return SyntaxError::new(&format!("expected `)`, found {found}"), span)
                         .label(opener, "to close this parenthesis");
                 }
-                Tok::LBracket => {
+                Tok::LBracket if has("]") => {
                     return SyntaxError::new(&format!("expected `]`, found {found}"), span)
                         .label(opener, "to close this bracket");
                 }
@@ -170,6 +171,27 @@ pub(crate) fn unexpected(
         }
         _ => error,
     }
+}
+
+/// Whether an operand may end with the token.
+fn ends_operand(tok: Tok<'_>) -> bool {
+    matches!(
+        tok,
+        Tok::Ident(_)
+            | Tok::Var(_)
+            | Tok::Param(_)
+            | Tok::ParamCount
+            | Tok::Map(_)
+            | Tok::Int(_)
+            | Tok::Str(_)
+            | Tok::True
+            | Tok::False
+            | Tok::RParen
+            | Tok::RBracket
+            | Tok::RBrace
+            | Tok::PlusPlus
+            | Tok::MinusMinus
+    )
 }
 
 fn missing_semicolon(prev: Option<&Located<'_>>, span: Span, found: &str, file: FileId) -> SyntaxError {

@@ -25,6 +25,25 @@ pub(crate) struct Output {
     pub(crate) script: Script,
     pub(crate) errors: Vec<SyntaxError>,
     pub(crate) comments: Vec<Span>,
+    pub(crate) pieces: Vec<Piece>,
+}
+
+/// What a stretch of the text at the top level is, for the formatter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PieceKind {
+    /// C or a directive, with the branch that it switches off.
+    Verbatim,
+    /// Code that ends like this.
+    Code(Until),
+    /// A probe whose action or predicate starts here.
+    Probe { action: usize },
+}
+
+/// A stretch of the text at the top level.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    pub(crate) kind: PieceKind,
+    pub(crate) range: std::ops::Range<usize>,
 }
 
 /// Parses a whole script.
@@ -35,6 +54,7 @@ pub(crate) fn run(file: FileId, text: &str, opts: &ParseOptions) -> Output {
         items: Vec::new(),
         errors: Vec::new(),
         comments: Vec::new(),
+        pieces: Vec::new(),
         cpp: Preprocessor::new(file, opts),
     };
     let mut script = Script::default();
@@ -48,7 +68,7 @@ pub(crate) fn run(file: FileId, text: &str, opts: &ParseOptions) -> Output {
     script.items = parser.items;
     let mut errors = parser.errors;
     errors.sort_by_key(|e| e.span.start);
-    Output { script, errors, comments: parser.comments }
+    Output { script, errors, comments: parser.comments, pieces: parser.pieces }
 }
 
 /// Parses a text that is one expression.
@@ -87,6 +107,7 @@ pub(crate) fn header(file: FileId, text: &str, opts: &ParseOptions) -> (Vec<Item
         items: Vec::new(),
         errors: Vec::new(),
         comments: Vec::new(),
+        pieces: Vec::new(),
         cpp: Preprocessor::new(file, opts),
     };
     parser.c_items();
@@ -99,6 +120,7 @@ struct Parser<'t> {
     items: Vec<Item>,
     errors: Vec<SyntaxError>,
     comments: Vec<Span>,
+    pieces: Vec<Piece>,
     cpp: Preprocessor,
 }
 
@@ -151,12 +173,16 @@ impl Parser<'_> {
 
     fn directive(&mut self, pos: usize) -> usize {
         let mut sinks = Sinks { items: &mut self.items, errors: &mut self.errors, comments: &mut self.comments };
-        self.cpp.directive(self.text, pos, &mut sinks)
+        let end = self.cpp.directive(self.text, pos, &mut sinks);
+        self.pieces.push(Piece { kind: PieceKind::Verbatim, range: pos..end });
+        end
     }
 
     fn declaration(&mut self, pos: usize) -> usize {
         let mut sinks = Sinks { items: &mut self.items, errors: &mut self.errors, comments: &mut self.comments };
-        self.cpp.declaration(self.text, pos, &mut sinks)
+        let end = self.cpp.declaration(self.text, pos, &mut sinks);
+        self.pieces.push(Piece { kind: PieceKind::Verbatim, range: pos..end });
+        end
     }
 
     fn span(&self, start: usize, end: usize) -> Span {
@@ -183,6 +209,7 @@ impl Parser<'_> {
     /// An item that is all code.
     fn code(&mut self, pos: usize, head: Option<Tok<'_>>, until: Until) -> usize {
         let (entry, end) = self.entry(pos, head, until);
+        self.pieces.push(Piece { kind: PieceKind::Code(until), range: pos..end });
         let item = match entry {
             Some(Entry::Config(config)) => Item::Config(config),
             Some(Entry::Import(import)) => Item::Import(import),
@@ -212,6 +239,7 @@ impl Parser<'_> {
             return self.next_probe(header.end);
         }
         let (entry, end) = self.entry(header.end, Some(Tok::StartProbe), Until::Block);
+        self.pieces.push(Piece { kind: PieceKind::Probe { action: header.end }, range: pos..end });
         let (predicate, body) = match entry {
             Some(Entry::Probe { predicate, body }) => (predicate, body),
             _ => (None, Block { span: self.span(header.end, end), ..Block::default() }),

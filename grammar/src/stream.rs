@@ -79,7 +79,7 @@ pub(crate) fn skip_blank(text: &str, mut pos: usize, file: FileId, comments: &mu
 }
 
 /// Where the tokens of an item end.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
     /// After the closing brace of the first block outside a predicate.
     Block,

@@ -160,7 +160,7 @@ pub(crate) fn block<'s>((list, tail): (Deep<Vec<Stmt>>, Option<Tail>), span: Spa
             StmtKind::If(inner) if if_has_value(&inner) => {
                 value = Some(Box::new(Expr { kind: ExprKind::If(inner), span: last.span }));
             }
-            _ => stmts.push(last),
+            _ => stmts.push(statement_only(last)),
         }
     }
     let depth = over(span, [depth])?;
