@@ -1,0 +1,84 @@
+//! The CPUs' copies of a value folded into one.
+
+use tapline_compiler::program::{Aggregate, ValueType};
+
+use crate::events::decode::read_uint;
+
+/// Folds `copies`, each of `stride` bytes of which `size` count, into one value of `size` bytes.
+pub fn reduce(ty: &ValueType, copies: &[u8], stride: usize, size: usize) -> Vec<u8> {
+    let mut parts = copies.chunks(stride.max(1)).map(|c| c.get(..size).unwrap_or(c));
+    let mut result = parts.next().unwrap_or_default().to_vec();
+    for part in parts {
+        match ty {
+            ValueType::Aggregate(Aggregate::Min { signed }) => keep(&mut result, part, *signed, false),
+            ValueType::Aggregate(Aggregate::Max { signed }) => keep(&mut result, part, *signed, true),
+            ValueType::Aggregate(_) => add_words(&mut result, part),
+            ValueType::Int { size, .. } => {
+                let size = usize::from(*size);
+                let sum = read_uint(&result, 0, size).wrapping_add(read_uint(part, 0, size));
+                write_uint(&mut result, 0, size, sum);
+            }
+            // Any other value is as the last writer left it; without an order between CPUs, the first that is set.
+            _ => {
+                if result.iter().all(|&b| b == 0) {
+                    part.clone_into(&mut result);
+                }
+            }
+        }
+    }
+    result
+}
+
+fn write_uint(data: &mut [u8], offset: usize, size: usize, value: u64) {
+    if let Some(to) = data.get_mut(offset..) {
+        for (to, b) in to.iter_mut().zip(value.to_le_bytes().into_iter().take(size)) {
+            *to = b;
+        }
+    }
+}
+
+fn add_words(result: &mut [u8], part: &[u8]) {
+    for offset in (0..result.len() / 8 * 8).step_by(8) {
+        let sum = read_uint(result, offset, 8).wrapping_add(read_uint(part, offset, 8));
+        write_uint(result, offset, 8, sum);
+    }
+}
+
+/// Keeps the smaller or larger of two values; a copy whose flag is not set has none.
+fn keep(result: &mut Vec<u8>, part: &[u8], signed: bool, larger: bool) {
+    let is_set = |data: &[u8]| read_uint(data, 8, 8) != 0;
+    if !is_set(part) {
+        return;
+    }
+    let (old, new) = (read_uint(result, 0, 8), read_uint(part, 0, 8));
+    let order = if signed { (new as i64).cmp(&(old as i64)) } else { new.cmp(&old) };
+    if !is_set(result) || (if larger { order.is_gt() } else { order.is_lt() }) {
+        part.clone_into(result);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(values: &[i64]) -> Vec<u8> {
+        values.iter().flat_map(|v| v.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn folds() {
+        let of = |a| ValueType::Aggregate(a);
+        assert_eq!(reduce(&of(Aggregate::Count), &words(&[3, 4]), 8, 8), words(&[7]));
+        assert_eq!(reduce(&of(Aggregate::Avg { signed: true }), &words(&[2, -10, 1, 4]), 16, 16), words(&[3, -6]));
+        let minimum = of(Aggregate::Min { signed: true });
+        assert_eq!(reduce(&minimum, &words(&[0, 0, 5, 1, -7, 1]), 16, 16), words(&[-7, 1]));
+        let maximum = of(Aggregate::Max { signed: false });
+        assert_eq!(reduce(&maximum, &words(&[5, 1, -7, 1]), 16, 16), words(&[-7, 1]));
+        let signed_maximum = of(Aggregate::Max { signed: true });
+        assert_eq!(reduce(&signed_maximum, &words(&[0, 0, -7, 1]), 16, 16), words(&[-7, 1]));
+        let int = ValueType::Int { size: 4, signed: false };
+        assert_eq!(reduce(&int, &words(&[1, 2]), 8, 4), [3, 0, 0, 0]);
+        assert_eq!(reduce(&ValueType::Bool, &words(&[0, 1]), 8, 1), [1]);
+        assert!(reduce(&ValueType::Bool, &[], 8, 1).is_empty());
+    }
+}

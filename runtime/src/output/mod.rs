@@ -1,0 +1,57 @@
+//! The script's output: one trait, one implementation per form. No decoding and no reading of maps here.
+
+pub mod histogram;
+pub mod json;
+pub mod text;
+
+use std::io;
+
+use crate::events::value::Value;
+use crate::maps::view::MapView;
+
+/// Output whose form is a text of the script's own making.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextKind {
+    /// `printf`.
+    Printf,
+    /// `time`.
+    Time,
+    /// `cat`.
+    Cat,
+    /// `join`.
+    Join,
+    /// Output of `system`.
+    System,
+}
+
+/// How serious a message of the script is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// `ERROR`, `WARNING`, `DEBUG`.
+    pub level: &'a str,
+    /// `file:line:col`.
+    pub position: &'a str,
+    /// What it says.
+    pub text: &'a [u8],
+}
+
+/// Where the script's output goes. Errors are those of the descriptor behind it; `BrokenPipe` means that the reader has
+/// gone, which ends the session quietly.
+pub trait Sink {
+    /// All probes are attached.
+    fn attached(&mut self, probes: usize) -> io::Result<()>;
+    /// A text.
+    fn text(&mut self, kind: TextKind, text: &[u8]) -> io::Result<()>;
+    /// `print(value)`.
+    fn value(&mut self, value: &Value<'_>) -> io::Result<()>;
+    /// A whole map.
+    fn map(&mut self, map: &MapView<'_>) -> io::Result<()>;
+    /// Before the maps at exit.
+    fn begin_final_maps(&mut self) -> io::Result<()>;
+    /// A message of the script.
+    fn message(&mut self, message: &Message<'_>) -> io::Result<()>;
+    /// Events that did not reach us.
+    fn lost(&mut self, events: u64) -> io::Result<()>;
+    /// Everything written so far must be seen now.
+    fn flush(&mut self) -> io::Result<()>;
+}
