@@ -1,5 +1,9 @@
 //! The runtime: loads a compiled script into the kernel, attaches it, and prints what comes back.
 
+pub mod events;
+pub mod maps;
+pub mod output;
+pub mod session;
 pub mod symbols;
 pub mod sys;
 pub mod system;

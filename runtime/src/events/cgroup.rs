@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use tapline_compiler::target::Glob;
+
 /// Directories looked at before giving up.
 const MAX_DIRECTORIES: usize = 100_000;
 
@@ -23,7 +25,7 @@ pub fn path_of(id: u64, filter: &str) -> String {
             "cgroup2" => "unified",
             _ => root.file_name().and_then(|n| n.to_str()).unwrap_or(""),
         };
-        if !filter.is_empty() && !crate::glob::matches(filter, name) {
+        if !filter.is_empty() && !Glob::new(filter).matches(name) {
             continue;
         }
         if let Some(path) = search(root, id) {

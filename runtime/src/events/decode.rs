@@ -92,9 +92,9 @@ fn decode_at<'a>(ctx: &'a Context, ty: &'a ValueType, data: &'a [u8], depth: u32
         ValueType::Mac => Value::Text(super::text::mac(data.get(..6).unwrap_or(data))),
         ValueType::Timestamp { format, clock } => Value::Text(ctx.timestamp(format, word(0), *clock)),
         ValueType::Username => Value::Text(ctx.username(read_uint(data, 0, 4) as u32)),
-        ValueType::ErrorText => Value::Text(crate::sys::identity::error_text(word(0) as i32)),
-        ValueType::SignalName => Value::Text(super::text::signal_name(word(0))),
-        ValueType::SyscallName => Value::Text(super::text::syscall_name(word(0))),
+        ValueType::ErrorText => Value::Text(super::text::error_text(word(0) as i32)),
+        ValueType::SignalName => Value::Text(super::text::signal_name(word(0)).to_owned()),
+        ValueType::SyscallName => Value::Text(super::text::syscall_name(word(0)).to_owned()),
         ValueType::CgroupPath { filter } => Value::Text(ctx.cgroup_path(word(0), filter)),
         ValueType::ProbeName => Value::Text(ctx.probe_name(word(0)).to_owned()),
         ValueType::Array { elem, stride, len } => {
@@ -107,9 +107,9 @@ fn decode_at<'a>(ctx: &'a Context, ty: &'a ValueType, data: &'a [u8], depth: u32
         ValueType::Tuple { fields, .. } => {
             Value::Tuple(fields.iter().map(|f| decode_field(ctx, f, data, depth + 1)).collect())
         }
-        ValueType::Struct { fields, .. } => Value::Struct(
-            fields.iter().map(|f| (f.name.as_str(), decode_field(ctx, f, data, depth + 1))).collect(),
-        ),
+        ValueType::Struct { fields, .. } => {
+            Value::Struct(fields.iter().map(|f| (f.name.as_str(), decode_field(ctx, f, data, depth + 1))).collect())
+        }
         ValueType::Aggregate(aggregate) => aggregate_value(*aggregate, data),
     }
 }
@@ -129,10 +129,7 @@ fn enum_value<'a>(n: u64, size: u8, names: &'a [(i64, String)]) -> Value<'a> {
 fn string<'a>(ctx: &'a Context, data: &'a [u8], capacity: u32) -> Value<'a> {
     match data.iter().position(|&b| b == 0) {
         Some(end) => Value::Str { bytes: data.get(..end).unwrap_or_default(), trailer: "" },
-        None => Value::Str {
-            bytes: data,
-            trailer: if data.len() >= capacity as usize { ctx.trailer() } else { "" },
-        },
+        None => Value::Str { bytes: data, trailer: if data.len() >= capacity as usize { ctx.trailer() } else { "" } },
     }
 }
 
@@ -199,4 +196,3 @@ fn aggregate_value(aggregate: Aggregate, data: &[u8]) -> Value<'static> {
         }),
     }
 }
-

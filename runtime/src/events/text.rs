@@ -1,6 +1,5 @@
 //! Values and names as text: the forms that a script's reader sees, and the small name tables of the system.
 
-use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::value::{Mean, Value};
@@ -8,7 +7,7 @@ use super::value::{Mean, Value};
 /// Appends formatted text; writing to a vector cannot fail.
 macro_rules! put {
     ($out:expr, $($arg:tt)*) => {{
-        let _ = write!($out, $($arg)*);
+        let _ = std::io::Write::write_fmt(&mut *$out, format_args!($($arg)*));
     }};
 }
 pub(crate) use put;
@@ -125,20 +124,54 @@ pub fn mac(bytes: &[u8]) -> String {
     parts.join(":")
 }
 
-/// `SIGKILL` and the like; the empty string for numbers without a name.
-pub fn signal_name(number: u64) -> String {
+/// What a signal means, in the words of strsignal(3); `N/A` for numbers that have none.
+pub fn signal_name(number: u64) -> &'static str {
     const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
-        "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
-        "PWR", "SYS",
+        "Hangup",
+        "Interrupt",
+        "Quit",
+        "Illegal instruction",
+        "Trace/breakpoint trap",
+        "Aborted",
+        "Bus error",
+        "Floating point exception",
+        "Killed",
+        "User defined signal 1",
+        "Segmentation fault",
+        "User defined signal 2",
+        "Broken pipe",
+        "Alarm clock",
+        "Terminated",
+        "Stack fault",
+        "Child exited",
+        "Continued",
+        "Stopped (signal)",
+        "Stopped",
+        "Stopped (tty input)",
+        "Stopped (tty output)",
+        "Urgent I/O condition",
+        "CPU time limit exceeded",
+        "File size limit exceeded",
+        "Virtual timer expired",
+        "Profiling timer expired",
+        "Window changed",
+        "I/O possible",
+        "Power failure",
+        "Bad system call",
     ];
-    let name = number.checked_sub(1).and_then(|i| NAMES.get(usize::try_from(i).ok()?));
-    name.map(|n| format!("SIG{n}")).unwrap_or_default()
+    number.checked_sub(1).and_then(|i| NAMES.get(usize::try_from(i).ok()?)).copied().unwrap_or("N/A")
 }
 
-/// The name of a system call of this machine, or its number.
-pub fn syscall_name(number: u64) -> String {
-    super::syscalls::name(number).map_or_else(|| format!("[unknown: {number}]"), str::to_owned)
+/// The name of a system call of this machine.
+pub fn syscall_name(number: u64) -> &'static str {
+    super::syscalls::name(number).unwrap_or("Unknown syscall")
+}
+
+/// The text of an errno.
+pub fn error_text(errno: i32) -> String {
+    let text = crate::sys::identity::error_text(errno);
+    // The C library puts the number behind texts for unknown errors.
+    if text.starts_with("Unknown error") { "Unknown error".into() } else { text }
 }
 
 #[cfg(test)]
@@ -155,7 +188,10 @@ mod tests {
     fn default_forms() {
         let string = |s: &'static str| Value::Str { bytes: s.as_bytes(), trailer: "" };
         let nested = Value::Tuple(vec![Value::Unsigned(2, 8), string("x"), Value::Signed(-3, 1)]);
-        assert_eq!(text(&Value::Tuple(vec![Value::Unsigned(1, 8), nested, Value::Bool(true)])), "(1, (2, x, -3), true)");
+        assert_eq!(
+            text(&Value::Tuple(vec![Value::Unsigned(1, 8), nested, Value::Bool(true)])),
+            "(1, (2, x, -3), true)"
+        );
         let ints = Value::Array(vec![Value::Signed(0, 4), Value::Signed(1, 4)]);
         let record = Value::Struct(vec![("a", Value::Signed(1, 4)), ("arr", ints), ("p", Value::Pointer(0))]);
         assert_eq!(text(&record), "{ .a = 1, .arr = [0,1], .p = 0x0 }");
@@ -181,10 +217,13 @@ mod tests {
 
     #[test]
     fn names() {
-        assert_eq!(signal_name(9), "SIGKILL");
-        assert_eq!(signal_name(31), "SIGSYS");
-        assert_eq!(signal_name(0), "");
-        assert_eq!(signal_name(u64::MAX), "");
+        assert_eq!(signal_name(9), "Killed");
+        assert_eq!(signal_name(31), "Bad system call");
+        assert_eq!(signal_name(0), "N/A");
+        assert_eq!(signal_name(u64::MAX), "N/A");
+        assert_eq!(syscall_name(9999), "Unknown syscall");
+        assert_eq!(error_text(2), "No such file or directory");
+        assert_eq!(error_text(12345), "Unknown error");
     }
 
     #[test]

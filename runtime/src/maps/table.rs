@@ -91,7 +91,7 @@ impl Table {
     /// Deletes all entries; those of an array are zeroed.
     pub fn clear(&self) -> io::Result<()> {
         if self.is_array() {
-            return self.zero();
+            return self.zero(usize::MAX);
         }
         match self.read_batched(true) {
             Ok(_) => Ok(()),
@@ -106,12 +106,16 @@ impl Table {
         }
     }
 
-    /// Sets all values to zero, keeps the keys.
-    pub fn zero(&self) -> io::Result<()> {
-        let contents = self.read_all()?;
-        let zero = vec![0; self.shape.value_size];
-        for key in contents.keys.chunks_exact(self.shape.key_size.max(1)) {
-            self.map().update(key, &zero)?;
+    /// Sets the first `len` bytes of every copy of every value to zero, keeps the keys.
+    pub fn zero(&self, len: usize) -> io::Result<()> {
+        let mut contents = self.read_all()?;
+        let stride = (self.shape.value_size / self.copies).max(1);
+        for copy in contents.values.chunks_exact_mut(stride) {
+            copy.iter_mut().take(len).for_each(|b| *b = 0);
+        }
+        let keys = contents.keys.chunks_exact(self.shape.key_size.max(1));
+        for (key, value) in keys.zip(contents.values.chunks_exact(self.shape.value_size.max(1))) {
+            self.map().update(key, value)?;
         }
         Ok(())
     }

@@ -155,16 +155,11 @@ pub fn compare(a: &Value<'_>, b: &Value<'_>) -> Ordering {
         (Value::Bool(x), Value::Bool(y)) => x.cmp(y),
         (Value::Text(x), Value::Text(y)) | (Value::Stack(x), Value::Stack(y)) => x.cmp(y),
         (Value::Tuple(x), Value::Tuple(y)) | (Value::Array(x), Value::Array(y)) => compare_all(x.iter(), y.iter()),
-        (Value::Struct(x), Value::Struct(y)) => {
-            compare_all(x.iter().map(|(_, v)| v), y.iter().map(|(_, v)| v))
-        }
+        (Value::Struct(x), Value::Struct(y)) => compare_all(x.iter().map(|(_, v)| v), y.iter().map(|(_, v)| v)),
         _ => Ordering::Equal,
     }
 }
 
-fn compare_all<'v>(
-    a: impl Iterator<Item = &'v Value<'v>>,
-    b: impl Iterator<Item = &'v Value<'v>>,
-) -> Ordering {
+fn compare_all<'v>(a: impl Iterator<Item = &'v Value<'v>>, b: impl Iterator<Item = &'v Value<'v>>) -> Ordering {
     a.zip(b).map(|(x, y)| compare(x, y)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
 }

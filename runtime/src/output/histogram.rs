@@ -34,10 +34,7 @@ pub fn bounds(scale: Scale, index: usize, total: usize) -> Bounds {
         }
         Scale::Linear { min, step } => {
             let at = |steps: usize| i128::from(min) + i128::from(step) * steps as i128;
-            Bounds {
-                low: index.checked_sub(1).map(at),
-                high: (index + 1 < total).then(|| at(index)),
-            }
+            Bounds { low: index.checked_sub(1).map(at), high: (index + 1 < total).then(|| at(index)) }
         }
     }
 }

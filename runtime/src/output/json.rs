@@ -7,7 +7,7 @@ use crate::events::text::{put, write_value};
 use crate::events::value::{Histogram, Value};
 use crate::maps::view::{MapKind, MapView};
 
-use super::{Message, Sink, TextKind, histogram};
+use super::{Message, Sink, TextKind, Warning, histogram, split_position};
 
 /// Integers beyond this magnitude are not exact as JSON numbers, and become strings when they are not even as doubles.
 const EXACT: u64 = 1 << 53;
@@ -26,7 +26,7 @@ impl<W: Write> JsonSink<W> {
 
     fn line(&mut self, kind: &str, build: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
         self.buffer.clear();
-        put!(self.buffer, "{{\"type\": \"{kind}\", ");
+        put!(&mut self.buffer, "{{\"type\": \"{kind}\", ");
         build(&mut self.buffer);
         self.buffer.extend_from_slice(b"}\n");
         self.out.write_all(&self.buffer)
@@ -174,6 +174,13 @@ fn write_key(key: &Value<'_>, nested: bool, out: &mut Vec<u8>) {
     }
 }
 
+fn write_position(position: &str, out: &mut Vec<u8>) {
+    let (file, line, column) = split_position(position);
+    out.extend_from_slice(b", \"filename\": ");
+    write_string(file.as_bytes(), out);
+    put!(out, ", \"line\": {line}, \"col\": {column}");
+}
+
 impl<W: Write> Sink for JsonSink<W> {
     fn attached(&mut self, probes: usize) -> io::Result<()> {
         self.line("attached_probes", |out| put!(out, "\"count\": {probes}, \"data\": {{\"probes\": {probes}}}"))?;
@@ -245,17 +252,27 @@ impl<W: Write> Sink for JsonSink<W> {
             "WARNING" => "warnf",
             _ => "debugf",
         };
-        let mut parts = message.position.rsplitn(3, ':');
-        let column = parts.next().unwrap_or_default();
-        let line = parts.next().unwrap_or_default();
-        let file = parts.next().unwrap_or_default();
-        let number = |text: &str| text.split('-').next().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
         self.line(kind, |out| {
             out.extend_from_slice(b"\"msg\": ");
             write_string(message.text, out);
-            out.extend_from_slice(b", \"filename\": ");
-            write_string(file.as_bytes(), out);
-            put!(out, ", \"line\": {}, \"col\": {}", number(line), number(column));
+            write_position(message.position, out);
+        })
+    }
+
+    fn warning(&mut self, warning: &Warning<'_>) -> io::Result<()> {
+        let kind = if warning.helper.is_some() { "helper_error" } else { "runtime_error" };
+        self.line(kind, |out| {
+            out.extend_from_slice(b"\"msg\": ");
+            match warning.helper {
+                Some((helper, code)) => {
+                    write_string(crate::sys::identity::error_text(-code).as_bytes(), out);
+                    out.extend_from_slice(b", \"helper\": ");
+                    write_string(helper.as_bytes(), out);
+                    put!(out, ", \"retcode\": {code}");
+                }
+                None => write_string(warning.text.as_bytes(), out),
+            }
+            write_position(warning.position, out);
         })
     }
 

@@ -35,6 +35,26 @@ pub struct Message<'a> {
     pub text: &'a [u8],
 }
 
+/// Something went wrong at run time in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning<'a> {
+    /// What.
+    pub text: String,
+    /// The helper that failed and what it returned.
+    pub helper: Option<(&'a str, i32)>,
+    /// `file:line:col`, or empty.
+    pub position: &'a str,
+}
+
+/// `file:line:col` taken apart; a range of columns gives its first.
+pub(crate) fn split_position(position: &str) -> (&str, u32, u32) {
+    let mut parts = position.rsplitn(3, ':');
+    let mut number = || parts.next().and_then(|p| p.split('-').next()).and_then(|n| n.parse().ok()).unwrap_or(0);
+    let column = number();
+    let line = number();
+    (parts.next().unwrap_or_default(), line, column)
+}
+
 /// Where the script's output goes. Errors are those of the descriptor behind it; `BrokenPipe` means that the reader has
 /// gone, which ends the session quietly.
 pub trait Sink {
@@ -50,6 +70,8 @@ pub trait Sink {
     fn begin_final_maps(&mut self) -> io::Result<()>;
     /// A message of the script.
     fn message(&mut self, message: &Message<'_>) -> io::Result<()>;
+    /// A warning about what happened in the kernel.
+    fn warning(&mut self, warning: &Warning<'_>) -> io::Result<()>;
     /// Events that did not reach us.
     fn lost(&mut self, events: u64) -> io::Result<()>;
     /// Everything written so far must be seen now.

@@ -6,7 +6,7 @@ use crate::events::text::{put, write_list, write_value};
 use crate::events::value::Value;
 use crate::maps::view::MapView;
 
-use super::{Message, Sink, TextKind, histogram};
+use super::{Message, Sink, TextKind, Warning, histogram};
 
 /// Writes text to `out` and what is not the script's output to standard error.
 pub struct TextSink<W> {
@@ -87,6 +87,16 @@ impl<W: Write> Sink for TextSink<W> {
         self.out.flush()?;
         let text = String::from_utf8_lossy(message.text);
         eprintln!("{}: {}: {text}", message.position, message.level);
+        Ok(())
+    }
+
+    fn warning(&mut self, warning: &Warning<'_>) -> io::Result<()> {
+        self.out.flush()?;
+        let place = if warning.position.is_empty() { String::new() } else { format!("{}: ", warning.position) };
+        eprintln!("{place}WARNING: {}", warning.text);
+        if let Some((helper, code)) = warning.helper {
+            eprintln!("Additional Info - helper: {helper}, retcode: {code}");
+        }
         Ok(())
     }
 

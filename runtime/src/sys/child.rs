@@ -4,6 +4,15 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+/// A descriptor that becomes readable when the process ends; `NotFound`-like errors (`ESRCH`) when there is none.
+pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers; a descriptor that the kernel has just given us belongs to nobody else.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0);
+        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd as i32)) }
+    }
+}
+
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -72,19 +81,17 @@ impl Child {
                 libc::_exit(127);
             }
         }
-        // SAFETY: no pointers; the child has not been waited for, so the pid is ours.
-        let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-        if pidfd < 0 {
-            let error = io::Error::last_os_error();
-            // SAFETY: our own child.
-            unsafe {
-                libc::kill(pid, libc::SIGKILL);
-                libc::waitpid(pid, std::ptr::null_mut(), 0);
+        let pidfd = match pidfd_open(pid as u32) {
+            Ok(fd) => fd,
+            Err(error) => {
+                // SAFETY: our own child, not yet waited for.
+                unsafe {
+                    libc::kill(pid, libc::SIGKILL);
+                    libc::waitpid(pid, std::ptr::null_mut(), 0);
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
-        // SAFETY: the kernel has just given us this descriptor.
-        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd as i32) };
+        };
         Ok(Self { pid, pidfd, gate: Some(gate_write), failure: failure_read, ended: None })
     }
 

@@ -1,0 +1,215 @@
+//! Carries out what event records ask for.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::process::{Command, Stdio};
+
+use tapline_compiler::program::{Action, ActionKind, Aggregate, Format, Manifest, MapId, MapRole, ValueType};
+
+use crate::maps::table::Table;
+use crate::maps::view::Snapshot;
+use crate::output::{Message, Sink, TextKind};
+use crate::sys::time::{KernelClock, now_ns};
+
+use super::context::{Context, format_time};
+use super::decode::{decode_record, read_uint, size_of_type};
+use super::format::render;
+use super::text::write_joined;
+use super::value::Value;
+
+/// What a record changes about the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing.
+    Continue,
+    /// The script wants to end, with this status.
+    Exit(i32),
+}
+
+/// Serves the records of one script.
+pub struct Actions<'a> {
+    manifest: &'a Manifest,
+    ctx: &'a Context,
+    tables: &'a [Option<Table>],
+    /// Where output goes.
+    pub sink: &'a mut dyn Sink,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Actions<'a> {
+    /// `tables` by position in the manifest.
+    pub fn new(manifest: &'a Manifest, ctx: &'a Context, tables: &'a [Option<Table>], sink: &'a mut dyn Sink) -> Self {
+        Self { manifest, ctx, tables, sink, buffer: Vec::new() }
+    }
+
+    /// The exit status that the record asks for, if it is an exit.
+    pub fn exit_status(&self, record: &[u8]) -> Option<i32> {
+        let action = self.action(record)?;
+        matches!(action.kind, ActionKind::Exit).then(|| status_of(self.ctx, action, record))
+    }
+
+    fn action(&self, record: &[u8]) -> Option<&'a Action> {
+        self.manifest.actions.get(usize::try_from(read_uint(record, 0, 4)).ok()?)
+    }
+
+    /// Does what the record asks for. A record of an unknown action is ignored: nothing can be said about it. Errors are those
+    /// of the output.
+    pub fn run(&mut self, record: &[u8]) -> io::Result<Outcome> {
+        let Some(action) = self.action(record) else { return Ok(Outcome::Continue) };
+        let mut args = Vec::with_capacity(action.record.fields.len());
+        decode_record(self.ctx, &action.record, record, &mut args);
+        match &action.kind {
+            ActionKind::Printf(format) => {
+                self.render(format, &args);
+                self.sink.text(TextKind::Printf, &self.buffer)?;
+            }
+            ActionKind::PrintValue | ActionKind::PrintEntry(_) => {
+                if let Some(value) = args.last() {
+                    self.sink.value(value)?;
+                }
+            }
+            ActionKind::PrintMap { map, top, div } => {
+                let given = |i: usize, fixed: u64| args.get(i).map_or(fixed, Value::bits);
+                self.print_map(*map, given(0, *top), given(1, *div))?;
+            }
+            ActionKind::ClearMap(map) => {
+                if let Some((table, _)) = self.table(*map) {
+                    report(table.clear(), "clear");
+                }
+            }
+            ActionKind::ZeroMap(map) => {
+                if let Some((table, desc)) = self.table(*map) {
+                    // The flag behind a scalar's value stays: it is still assigned.
+                    let size = desc.value.as_ref().map_or(usize::MAX, size_of_type);
+                    let kept = if desc.role == MapRole::Scalar { size.next_multiple_of(8) } else { usize::MAX };
+                    report(table.zero(kept), "zero");
+                }
+            }
+            ActionKind::Exit => return Ok(Outcome::Exit(status_of(self.ctx, action, record))),
+            ActionKind::Time(format) => {
+                let text = format_time(format, i128::from(now_ns(KernelClock::Realtime)));
+                self.sink.text(TextKind::Time, text.as_bytes())?;
+            }
+            ActionKind::Join(separator) => {
+                self.buffer.clear();
+                for arg in &args {
+                    if let Value::Strings(bytes) = arg {
+                        write_joined(bytes, separator.as_bytes(), &mut self.buffer);
+                    }
+                }
+                self.buffer.push(b'\n');
+                self.sink.text(TextKind::Join, &self.buffer)?;
+            }
+            ActionKind::Cat(format) => {
+                self.render(format, &args);
+                self.cat()?;
+            }
+            ActionKind::System(format) => {
+                self.render(format, &args);
+                self.system()?;
+            }
+            ActionKind::Message { level, format, position } => {
+                self.render(format, &args);
+                self.sink.message(&Message { level, position, text: &self.buffer })?;
+            }
+        }
+        Ok(Outcome::Continue)
+    }
+
+    fn render(&mut self, format: &Format, args: &[Value<'_>]) {
+        self.buffer.clear();
+        render(format, args, &mut self.buffer);
+    }
+
+    fn table(&self, map: MapId) -> Option<(&'a Table, &'a tapline_compiler::program::MapDesc)> {
+        let index = map.0 as usize;
+        Some((self.tables.get(index)?.as_ref()?, self.manifest.maps.get(index)?))
+    }
+
+    fn print_map(&mut self, map: MapId, top: u64, div: u64) -> io::Result<()> {
+        let Some((table, desc)) = self.table(map) else { return Ok(()) };
+        let contents = match table.read_all() {
+            Ok(contents) => contents,
+            Err(e) => {
+                report(Err(e), "read");
+                return Ok(());
+            }
+        };
+        let snapshot = Snapshot::new(desc, contents, table.key_size(), table.value_size(), table.copies());
+        // A histogram that was never filled has no lines, not even its name.
+        let no_buckets =
+            matches!(desc.value, Some(ValueType::Aggregate(Aggregate::Hist { .. } | Aggregate::LinearHist { .. })));
+        if desc.role == MapRole::Scalar && no_buckets && snapshot.is_empty() {
+            return Ok(());
+        }
+        self.sink.map(&snapshot.view(self.ctx, desc, top, div))
+    }
+
+    /// Prints all maps that hold something, by name, as at the end of a script. `stop` is asked between them.
+    pub fn print_final_maps(&mut self, stop: &mut dyn FnMut() -> bool) -> io::Result<()> {
+        self.sink.begin_final_maps()?;
+        let mut maps: Vec<_> = self
+            .manifest
+            .maps
+            .iter()
+            .zip(self.tables)
+            .filter(|(desc, _)| matches!(desc.role, MapRole::Keyed | MapRole::Scalar))
+            .collect();
+        maps.sort_by(|a, b| a.0.name.cmp(&b.0.name));
+        for (desc, table) in maps {
+            if stop() {
+                break;
+            }
+            let Some(table) = table else { continue };
+            let Ok(contents) = table.read_all() else { continue };
+            let snapshot = Snapshot::new(desc, contents, table.key_size(), table.value_size(), table.copies());
+            if !snapshot.is_empty() {
+                self.sink.map(&snapshot.view(self.ctx, desc, 0, 0))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The file whose path is in the buffer.
+    fn cat(&mut self) -> io::Result<()> {
+        let path = String::from_utf8_lossy(&self.buffer).into_owned();
+        let limit = self.manifest.config.max_cat_bytes;
+        let mut text = Vec::new();
+        match File::open(&path).and_then(|file| file.take(limit).read_to_end(&mut text)) {
+            Ok(_) => self.sink.text(TextKind::Cat, &text),
+            Err(e) => {
+                self.sink.flush()?;
+                let reason = super::text::error_text(e.raw_os_error().unwrap_or(libc::EIO));
+                eprintln!("ERROR: failed to open file '{path}' ({reason})");
+                Ok(())
+            }
+        }
+    }
+
+    /// The shell command in the buffer.
+    fn system(&mut self) -> io::Result<()> {
+        use std::os::unix::ffi::OsStrExt;
+        self.sink.flush()?;
+        let command = std::ffi::OsStr::from_bytes(&self.buffer);
+        match Command::new("/bin/sh").arg("-c").arg(command).stdin(Stdio::null()).stderr(Stdio::inherit()).output() {
+            Ok(output) => self.sink.text(TextKind::System, &output.stdout),
+            Err(e) => {
+                eprintln!("ERROR: cannot run /bin/sh: {e}");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn status_of(ctx: &Context, action: &Action, record: &[u8]) -> i32 {
+    let mut args = Vec::new();
+    decode_record(ctx, &action.record, record, &mut args);
+    args.first().map_or(0, |status| status.bits() as i32)
+}
+
+/// A map operation that failed is said, not fatal: the script goes on.
+fn report(result: io::Result<()>, action: &str) {
+    if let Err(e) = result {
+        eprintln!("WARNING: cannot {action} a map: {e}");
+    }
+}

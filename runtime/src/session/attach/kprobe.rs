@@ -1,0 +1,94 @@
+//! Kernel functions: one by one through perf, or many in one link.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use tapline_compiler::program::{Attach, ProbeDesc};
+
+use crate::session::SessionError;
+use crate::sys::bpf;
+use crate::sys::perf::{self, Scope};
+
+use super::{Environment, Failure, Links, c_string};
+
+pub(super) fn attach(
+    program: BorrowedFd<'_>,
+    function: &str,
+    module: Option<&str>,
+    offset: u64,
+    is_return: bool,
+    cookie: u64,
+    env: &Environment,
+) -> Result<Links, Failure> {
+    let Some(pmu) = env.kprobe_pmu() else {
+        return Err(
+            Failure::new("this kernel has no kprobes").help("they need a kernel built with CONFIG_KPROBE_EVENTS")
+        );
+    };
+    let target = c_string(&full_name(function, module))?;
+    let config = if is_return { pmu.return_config } else { 0 };
+    let event =
+        perf::function(Scope::Cpu(env.first_cpu()), pmu.kind, config, &target, offset).map_err(|e| explain(&e))?;
+    let link = bpf::link_perf_event(program, event.as_fd(), cookie)?;
+    Ok(Links { links: vec![link], events: vec![event], probes: 1 })
+}
+
+/// The kernel's name of a function in a module; `vmlinux` stands for the kernel itself.
+fn full_name(function: &str, module: Option<&str>) -> String {
+    match module {
+        Some(module) if module != "vmlinux" => format!("{module}:{function}"),
+        _ => function.to_owned(),
+    }
+}
+
+fn explain(error: &io::Error) -> Failure {
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => Failure::missing("the kernel has no such function that can be probed"),
+        Some(libc::EADDRNOTAVAIL) => Failure::missing("several functions of the kernel have this name")
+            .help("name the module, or probe a function that calls it"),
+        Some(libc::EINVAL) => Failure::missing("the kernel does not allow a probe on this function"),
+        Some(libc::EILSEQ) => Failure::missing("the offset is not at the start of an instruction"),
+        _ => Failure::from(io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO))),
+    }
+}
+
+/// One link for all, and where the kernel refuses some of the names (it does not say which), links for the halves without
+/// them.
+pub(super) fn attach_multi(
+    program: BorrowedFd<'_>,
+    probes: &[&ProbeDesc],
+    is_return: bool,
+    failed: &mut dyn FnMut(&ProbeDesc, Failure) -> Result<(), SessionError>,
+) -> Result<Links, SessionError> {
+    let mut links = Links::default();
+    let mut pending = vec![probes];
+    while let Some(part) = pending.pop() {
+        let Some(first) = part.first() else { continue };
+        let mut names = Vec::with_capacity(part.len());
+        for probe in part {
+            let Attach::Kprobe { function, module, .. } = &probe.attach else { continue };
+            match c_string(&full_name(function, module.as_deref())) {
+                Ok(name) => names.push(name),
+                Err(failure) => failed(probe, failure)?,
+            }
+        }
+        let cookies: Vec<u64> = part.iter().map(|p| p.cookie).collect();
+        match bpf::link_kprobe_multi(program, &names, &cookies, is_return) {
+            Ok(link) => {
+                links.links.push(link);
+                links.probes += part.len();
+            }
+            Err(e) if part.len() == 1 => {
+                let error =
+                    if e.raw_os_error() == Some(libc::ESRCH) { io::Error::from_raw_os_error(libc::ENOENT) } else { e };
+                failed(first, explain(&error))?;
+            }
+            Err(_) => {
+                let (low, high) = part.split_at(part.len() / 2);
+                pending.push(high);
+                pending.push(low);
+            }
+        }
+    }
+    Ok(links)
+}

@@ -1,0 +1,205 @@
+//! Attach points to links, one file per provider. A link is one or two descriptors; closing them detaches.
+
+mod kprobe;
+mod perf;
+mod tracepoint;
+mod uprobe;
+
+use std::cell::OnceCell;
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use tapline_compiler::program::{Attach, MissingProbes, ProbeDesc, Program, ProgramKind};
+
+use crate::maps::table::online_cpus;
+
+use super::SessionError;
+
+/// Descriptors that keep a program attached: the links, then the events that they hang on.
+#[derive(Debug, Default)]
+pub struct Links {
+    /// `BPF_LINK_CREATE` or `BPF_RAW_TRACEPOINT_OPEN` links.
+    pub links: Vec<OwnedFd>,
+    /// Perf events.
+    pub events: Vec<OwnedFd>,
+    /// Attach points served.
+    pub probes: usize,
+}
+
+impl Links {
+    fn extend(&mut self, other: Self) {
+        self.links.extend(other.links);
+        self.events.extend(other.events);
+        self.probes += other.probes;
+    }
+}
+
+/// Why an attach point cannot be attached.
+#[derive(Debug)]
+pub struct Failure {
+    /// In the user's terms.
+    pub reason: String,
+    /// What to do.
+    pub help: Vec<String>,
+    /// The attach point does not exist, so that `missing_probes` applies.
+    pub missing: bool,
+}
+
+impl Failure {
+    fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), help: Vec::new(), missing: false }
+    }
+
+    fn missing(reason: impl Into<String>) -> Self {
+        Self { missing: true, ..Self::new(reason) }
+    }
+
+    fn help(mut self, text: impl Into<String>) -> Self {
+        self.help.push(text.into());
+        self
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        let failure = Self::new(error.to_string());
+        match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => failure.help("raise the limit on open files: ulimit -n"),
+            Some(libc::EPERM | libc::EACCES) => {
+                failure.help("attaching needs CAP_PERFMON and a kernel.perf_event_paranoid setting that allows it")
+            }
+            _ => failure,
+        }
+    }
+}
+
+/// What attaching needs from the system, asked once.
+pub struct Environment {
+    tracefs: Option<PathBuf>,
+    cpus: OnceCell<Vec<u32>>,
+    kprobe_pmu: OnceCell<Option<Pmu>>,
+    uprobe_pmu: OnceCell<Option<Pmu>>,
+    pid: Option<u32>,
+}
+
+/// A dynamic event source of perf.
+#[derive(Clone, Copy, Debug)]
+struct Pmu {
+    kind: u32,
+    return_config: u64,
+}
+
+impl Environment {
+    /// For a session; `tracefs` is the mount point, `pid` the only process of interest.
+    pub fn new(tracefs: Option<PathBuf>, pid: Option<u32>) -> Self {
+        Self { tracefs, cpus: OnceCell::new(), kprobe_pmu: OnceCell::new(), uprobe_pmu: OnceCell::new(), pid }
+    }
+
+    fn cpus(&self) -> &[u32] {
+        self.cpus.get_or_init(|| online_cpus().unwrap_or_else(|_| vec![0]))
+    }
+
+    fn first_cpu(&self) -> u32 {
+        self.cpus().first().copied().unwrap_or(0)
+    }
+
+    fn tracefs(&self) -> Option<PathBuf> {
+        self.tracefs.clone().or_else(|| {
+            ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
+                .into_iter()
+                .map(PathBuf::from)
+                .find(|p| p.join("events").is_dir())
+        })
+    }
+
+    fn kprobe_pmu(&self) -> Option<Pmu> {
+        *self.kprobe_pmu.get_or_init(|| read_pmu("kprobe"))
+    }
+
+    fn uprobe_pmu(&self) -> Option<Pmu> {
+        *self.uprobe_pmu.get_or_init(|| read_pmu("uprobe"))
+    }
+}
+
+fn read_pmu(name: &str) -> Option<Pmu> {
+    let base = PathBuf::from("/sys/bus/event_source/devices").join(name);
+    let kind = fs::read_to_string(base.join("type")).ok()?.trim().parse().ok()?;
+    let format = fs::read_to_string(base.join("format/retprobe")).ok()?;
+    let bit: u32 = format.trim().strip_prefix("config:")?.parse().ok()?;
+    Some(Pmu { kind, return_config: 1u64.checked_shl(bit)? })
+}
+
+fn c_string(text: &str) -> Result<CString, Failure> {
+    CString::new(text).map_err(|_| Failure::new("the name has a NUL byte in it"))
+}
+
+/// Attaches all probes but begin, end and signals. Warnings about missing ones go to `warn`.
+pub fn attach_all(
+    program: &Program,
+    programs: &[OwnedFd],
+    env: &Environment,
+    warn: &mut dyn FnMut(&SessionError),
+) -> Result<Links, SessionError> {
+    use std::os::fd::AsFd;
+    let manifest = &program.manifest;
+    let mut all = Links::default();
+    for (desc, fd) in manifest.programs.iter().zip(programs) {
+        let probes: Vec<&ProbeDesc> = desc.probes.iter().filter_map(|id| manifest.probes.get(id.0 as usize)).collect();
+        let mut failed = |probe: &ProbeDesc, failure: Failure| {
+            let error = SessionError::Attach {
+                probe: probe.name.clone(),
+                position: probe.position.clone(),
+                reason: failure.reason,
+                help: failure.help,
+            };
+            match manifest.config.missing_probes {
+                MissingProbes::Ignore if failure.missing => Ok(()),
+                MissingProbes::Warn if failure.missing => {
+                    warn(&error);
+                    Ok(())
+                }
+                _ => Err(error),
+            }
+        };
+        match desc.kind {
+            ProgramKind::KprobeMulti | ProgramKind::KretprobeMulti => {
+                let is_return = desc.kind == ProgramKind::KretprobeMulti;
+                all.extend(kprobe::attach_multi(fd.as_fd(), &probes, is_return, &mut failed)?);
+            }
+            kind => {
+                for probe in probes {
+                    match attach_one(fd.as_fd(), kind, probe, env) {
+                        Ok(links) => all.extend(links),
+                        Err(failure) => failed(probe, failure)?,
+                    }
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn attach_one(fd: BorrowedFd<'_>, kind: ProgramKind, probe: &ProbeDesc, env: &Environment) -> Result<Links, Failure> {
+    let cookie = probe.cookie;
+    let links = match &probe.attach {
+        Attach::Begin | Attach::End | Attach::SelfSignal(_) => return Ok(Links::default()),
+        Attach::Kprobe { function, module, offset } => {
+            let is_return = kind == ProgramKind::Kretprobe;
+            kprobe::attach(fd, function, module.as_deref(), *offset, is_return, cookie, env)?
+        }
+        Attach::Tracepoint { category, event } => tracepoint::attach(fd, category, event, cookie, env)?,
+        Attach::RawTracepoint { event } => tracepoint::attach_raw(fd, event, cookie)?,
+        Attach::Uprobe { path, offset } => {
+            uprobe::attach(fd, path, *offset, kind == ProgramKind::Uretprobe, cookie, env)?
+        }
+        Attach::Interval { period_ns } => perf::interval(fd, *period_ns, cookie, env)?,
+        Attach::Profile(sampling) => perf::profile(fd, *sampling, cookie, env)?,
+        Attach::PerfCounter { perf_type, config, period } => {
+            perf::counter(fd, *perf_type, *config, *period, cookie, env)?
+        }
+    };
+    Ok(Links { probes: 1, ..links })
+}

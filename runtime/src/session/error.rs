@@ -1,0 +1,185 @@
+//! Why a session cannot start or go on, and how that is said to the user.
+
+use std::fmt;
+use std::io;
+
+use tapline_compiler::diagnostic::{Diagnostic, Severity};
+
+/// A failure of the runtime.
+#[derive(Debug)]
+pub enum SessionError {
+    /// The object of the compiler is not what the loader expects: a bug.
+    Object(String),
+    /// A map could not be created.
+    Map {
+        /// Its name in the script.
+        name: String,
+        /// The kernel's reason.
+        error: io::Error,
+    },
+    /// The kernel refused a program.
+    Rejected {
+        /// Symbol of the program.
+        program: String,
+        /// The kernel's reason.
+        error: io::Error,
+        /// The verifier's log.
+        log: String,
+    },
+    /// An attach point could not be attached.
+    Attach {
+        /// Its name.
+        probe: String,
+        /// `file:line:col`.
+        position: String,
+        /// What is wrong.
+        reason: String,
+        /// What to do.
+        help: Vec<String>,
+    },
+    /// The output cannot be written.
+    Output(io::Error),
+    /// A system call failed that should not.
+    System {
+        /// What was being done.
+        action: &'static str,
+        /// The kernel's reason.
+        error: io::Error,
+    },
+    /// The program of `-c` could not be started.
+    Child {
+        /// Its name.
+        command: String,
+        /// The reason.
+        error: io::Error,
+    },
+}
+
+impl SessionError {
+    /// A failed system call.
+    pub fn system(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::System { action, error }
+    }
+
+    /// True when the reader of our output has gone: no reason to say anything.
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(e) if e.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// As a message for the user; `verbose` adds the verifier's log.
+    pub fn to_diagnostic(&self, verbose: bool) -> Diagnostic {
+        let text = self.to_string();
+        match self {
+            Self::Object(_) => Diagnostic::internal(text, None),
+            Self::Rejected { log, error, .. } => rejected(&text, log, error, verbose),
+            Self::Attach { position, help, .. } => {
+                let mut d = Diagnostic::error("attach", text, None);
+                if !position.is_empty() {
+                    d.notes.push(format!("the probe is at {position}"));
+                }
+                d.help.clone_from(help);
+                d
+            }
+            Self::Map { error, .. } => {
+                let d = Diagnostic::error("map", text, None);
+                match error.raw_os_error() {
+                    Some(libc::ENOMEM | libc::E2BIG) => {
+                        d.help("give the map fewer entries: config = { max_map_keys = N } or let @name = hash(N)")
+                    }
+                    _ => d,
+                }
+            }
+            _ => Diagnostic::error("session", text, None),
+        }
+    }
+}
+
+/// A rejection by the verifier is our bug, whatever the script: the message says where in the script it happened.
+fn rejected(text: &str, log: &str, error: &io::Error, verbose: bool) -> Diagnostic {
+    if matches!(error.raw_os_error(), Some(libc::EPERM)) {
+        return Diagnostic::error("load", text, None)
+            .help("loading a tracing program needs root, or the capabilities CAP_BPF and CAP_PERFMON");
+    }
+    let mut d = Diagnostic::new(Severity::Internal, "rejected", text, None);
+    if let Some(line) = script_line(log) {
+        d.notes.push(format!("while checking {line}"));
+    }
+    if let Some(reason) = reason(log) {
+        d.notes.push(format!("the verifier says: {reason}"));
+    }
+    if verbose {
+        d.notes.push(format!("the verifier's log:\n{log}"));
+    } else {
+        d.help.push("run again with -v for the verifier's log, and please report this script".into());
+    }
+    d
+}
+
+/// The script's line that the verifier was at when it gave up: it announces lines as `; text @ file:line`.
+fn script_line(log: &str) -> Option<String> {
+    let (text, place) = log.lines().filter_map(|l| l.strip_prefix("; ")?.rsplit_once(" @ ")).next_back()?;
+    Some(format!("{place}: {}", text.trim()))
+}
+
+/// The last line of the log that is neither statistics nor an instruction or state.
+fn reason(log: &str) -> Option<&str> {
+    const NOISE: [&str; 8] =
+        ["processed ", "verification time", "stack depth", "max_states", "peak_states", "; ", "mark_precise", "insns "];
+    log.lines().rev().find(|line| {
+        let is_state = line.starts_with(|c: char| c.is_ascii_digit()) && line.contains(": ");
+        let is_values = line.contains("R0=") || line.contains("R1=") || line.contains("R10=");
+        !line.trim().is_empty() && !is_state && !is_values && !NOISE.iter().any(|n| line.starts_with(n))
+    })
+}
+
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object(why) => write!(f, "the compiled object cannot be loaded: {why}"),
+            Self::Map { name, error } => write!(f, "cannot create the map {name}: {error}"),
+            Self::Rejected { program, error, .. } => write!(f, "the kernel refuses the program {program}: {error}"),
+            Self::Attach { probe, reason, .. } => write!(f, "cannot attach {probe}: {reason}"),
+            Self::Output(error) => write!(f, "cannot write the output: {error}"),
+            Self::System { action, error } => write!(f, "cannot {action}: {error}"),
+            Self::Child { command, error } => write!(f, "cannot run {command}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for SessionError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "\
+func#0 @0
+0: R1=ctx() R10=fp0
+; $x = *(uint64*)arg0; @ probe.bt:7
+0: (79) r2 = *(u64 *)(r1 +0)
+1: (79) r0 = *(u64 *)(r2 +0)
+R2 invalid mem access 'scalar'
+processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0
+";
+
+    #[test]
+    fn rejection_names_the_line_and_the_reason() {
+        assert_eq!(script_line(LOG).as_deref(), Some("probe.bt:7: $x = *(uint64*)arg0;"));
+        assert_eq!(reason(LOG), Some("R2 invalid mem access 'scalar'"));
+        let error = SessionError::Rejected {
+            program: "p0".into(),
+            error: io::Error::from_raw_os_error(libc::EACCES),
+            log: LOG.into(),
+        };
+        let d = error.to_diagnostic(false);
+        assert_eq!(d.severity, Severity::Internal);
+        assert_eq!(d.notes.len(), 2);
+        assert!(error.to_diagnostic(true).notes.iter().any(|n| n.contains("processed 2 insns")));
+    }
+
+    #[test]
+    fn an_empty_log_has_no_reason() {
+        assert_eq!(script_line(""), None);
+        assert_eq!(reason(""), None);
+    }
+}

@@ -1,0 +1,10 @@
+//! A script in the kernel: loading, attaching, the loop that serves it, and the orderly end.
+
+pub mod attach;
+pub mod error;
+pub mod loader;
+pub mod losses;
+pub mod run;
+
+pub use error::SessionError;
+pub use run::{Options, run};

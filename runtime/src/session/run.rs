@@ -1,0 +1,359 @@
+//! The life of a session: begin, attach, serve, detach, end, maps, losses.
+
+use std::ffi::CString;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use aya::maps::{MapData, RingBuf};
+use tapline_compiler::program::{Attach, MapRole, Program};
+
+use crate::events::actions::{Actions, Outcome};
+use crate::events::context::{Context, Symbolizer};
+use crate::maps::table::Table;
+use crate::output::Sink;
+use crate::sys::bpf;
+use crate::sys::child::{Child, pidfd_open};
+use crate::sys::limits::raise_open_files;
+use crate::sys::poll::{Epoll, Signals, default_signal};
+
+use super::SessionError;
+use super::attach::{Environment, Links, attach_all};
+use super::loader::{DirectLoader, Loaded, Loader};
+use super::losses::{Losses, kernel_misses};
+
+/// The line that programs which drive us wait for; also the name of the variable that asks for it.
+const NOTIFY: &str = "__BPFTRACE_NOTIFY_PROBES_ATTACHED";
+
+/// How often the counters of losses are looked at.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Records handled before signals are looked at again.
+const BATCH: usize = 1 << 14;
+
+/// When output is passed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Buffering {
+    /// After every record.
+    None,
+    /// Whenever all that has arrived is printed: a reader never waits for a line.
+    #[default]
+    Line,
+    /// When the buffer is full.
+    Full,
+}
+
+/// How to run a script.
+#[derive(Default)]
+pub struct Options {
+    /// Command line of the child, started once all probes are attached; the session ends with it.
+    pub command: Vec<CString>,
+    /// The session ends with this process.
+    pub pid: Option<u32>,
+    /// Details on standard error.
+    pub verbose: bool,
+    /// Nothing but the script's output and errors.
+    pub quiet: bool,
+    /// Keep the verifier's logs of programs that load, and show them.
+    pub verifier_log: bool,
+    /// When output is passed on.
+    pub buffering: Buffering,
+    /// Load and go: for checking that a script would run.
+    pub dry_run: bool,
+    /// Mount point of tracefs, where it is known already.
+    pub tracefs: Option<PathBuf>,
+}
+
+const RING: u64 = 0;
+const SIGNAL: u64 = 1;
+const CHILD: u64 = 2;
+const PROCESS: u64 = 3;
+
+/// A child of `-c`, forked before the script is compiled so that the script may know its pid.
+pub type Held = Option<Child>;
+
+/// Runs a script to its end; the result is the exit status.
+pub fn run(
+    program: &Program,
+    options: &Options,
+    child: Held,
+    symbols: Box<dyn Symbolizer>,
+    sink: &mut dyn Sink,
+) -> Result<i32, SessionError> {
+    let manifest = &program.manifest;
+    // Two descriptors per attach point and CPU at worst, and some for maps, programs and files.
+    let wanted = 256 + 2 * (manifest.probes.len() as u64 + manifest.programs.len() as u64) + manifest.maps.len() as u64;
+    // A limit that cannot be raised shows as a clear error where a descriptor is missing.
+    let _ = raise_open_files(wanted.max(1024));
+
+    let Loaded { mut tables, events, programs, logs } =
+        DirectLoader { verifier_log: options.verifier_log }.load(program)?;
+    for (name, log) in &logs {
+        eprintln!("The verifier's log of {name}:\n{log}");
+    }
+    if options.dry_run {
+        return Ok(0);
+    }
+    let take = |tables: &mut Vec<Option<Table>>, role: MapRole| {
+        let index = manifest.maps.iter().position(|m| m.role == role)?;
+        tables.get_mut(index)?.take()
+    };
+    let stacks = take(&mut tables, MapRole::Stacks);
+    let counters = take(&mut tables, MapRole::Counters);
+    let ctx = Context::new(manifest, symbols, stacks);
+    let mut session = Session {
+        program,
+        options,
+        programs,
+        counters,
+        losses: Losses::new(manifest),
+        last_report: Instant::now(),
+        events,
+        actions: Actions::new(manifest, &ctx, &tables, sink),
+        child,
+        exit: None,
+    };
+    session.run()
+}
+
+struct Session<'a> {
+    program: &'a Program,
+    options: &'a Options,
+    programs: Vec<OwnedFd>,
+    counters: Option<Table>,
+    losses: Losses<'a>,
+    last_report: Instant,
+    events: Option<RingBuf<MapData>>,
+    actions: Actions<'a>,
+    child: Held,
+    exit: Option<i32>,
+}
+
+impl Session<'_> {
+    fn run(&mut self) -> Result<i32, SessionError> {
+        let signals = self.block_signals()?;
+        self.run_programs(|attach| matches!(attach, Attach::Begin))?;
+
+        // What the begin probes have sent is held back until the attach is announced; if they have ended the
+        // script, there is no need to attach anything.
+        let early = self.take_records();
+        let ended = early.iter().any(|record| self.actions.exit_status(record).is_some());
+        let links = if ended { Links::default() } else { self.attach()? };
+        self.announce(if ended { self.program.manifest.probes.len() } else { links.probes + self.own_probes() })?;
+        for record in &early {
+            if self.exit.is_none() {
+                self.handle(record)?;
+            }
+        }
+        self.flush(false)?;
+        if !ended {
+            self.release_child()?;
+            self.serve(&signals)?;
+        }
+        self.finish(links)
+    }
+
+    /// Signals that end the session or have probes of their own.
+    fn block_signals(&self) -> Result<Signals, SessionError> {
+        let mut wanted = vec![libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1];
+        wanted.extend(self.program.manifest.probes.iter().filter_map(|p| match p.attach {
+            Attach::SelfSignal(signal) => Some(signal),
+            _ => None,
+        }));
+        Signals::block(&wanted).map_err(SessionError::system("receive signals"))
+    }
+
+    /// Probes that nothing is attached for.
+    fn own_probes(&self) -> usize {
+        let own = |attach: &Attach| matches!(attach, Attach::Begin | Attach::End | Attach::SelfSignal(_));
+        self.program.manifest.probes.iter().filter(|p| own(&p.attach)).count()
+    }
+
+    /// Runs the programs of some probes, in the order of the script.
+    fn run_programs(&self, wanted: impl Fn(&Attach) -> bool) -> Result<(), SessionError> {
+        let manifest = &self.program.manifest;
+        let mut found: Vec<(u32, usize)> = Vec::new();
+        for (index, desc) in manifest.programs.iter().enumerate() {
+            let of_program =
+                desc.probes.iter().filter(|id| manifest.probes.get(id.0 as usize).is_some_and(|p| wanted(&p.attach)));
+            found.extend(of_program.map(|id| (id.0, index)));
+        }
+        found.sort_unstable();
+        for (_, index) in found {
+            if let Some(fd) = self.programs.get(index) {
+                bpf::raw_tp_run(fd.as_fd(), &[0; 12]).map_err(SessionError::system("run a begin or end probe"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self) -> Result<Links, SessionError> {
+        let env = Environment::new(self.options.tracefs.clone(), self.program.manifest.config.pid);
+        attach_all(self.program, &self.programs, &env, &mut |error| eprintln!("WARNING: {error}"))
+    }
+
+    fn announce(&mut self, probes: usize) -> Result<(), SessionError> {
+        if !self.options.quiet {
+            self.actions.sink.attached(probes).map_err(SessionError::Output)?;
+        }
+        if std::env::var_os(NOTIFY).is_some() {
+            self.flush(true)?;
+            let mut stdout = io::stdout().lock();
+            writeln!(stdout, "{NOTIFY}").and_then(|()| stdout.flush()).map_err(SessionError::Output)?;
+        }
+        Ok(())
+    }
+
+    fn release_child(&mut self) -> Result<(), SessionError> {
+        let Some(child) = &mut self.child else { return Ok(()) };
+        child.release().map_err(|error| SessionError::Child {
+            command: self.options.command.first().map(|c| c.to_string_lossy().into_owned()).unwrap_or_default(),
+            error,
+        })
+    }
+
+    /// Waits and serves until the script, a signal, or the traced process ends it.
+    fn serve(&mut self, signals: &Signals) -> Result<(), SessionError> {
+        let failed = |e| SessionError::System { action: "wait for events", error: e };
+        let epoll = Epoll::new().map_err(failed)?;
+        epoll.add(signals.as_fd(), SIGNAL).map_err(failed)?;
+        if let Some(ring) = &self.events {
+            epoll.add(ring.as_fd(), RING).map_err(failed)?;
+        }
+        if let Some(child) = &self.child {
+            epoll.add(child.as_fd(), CHILD).map_err(failed)?;
+        }
+        let process = match self.options.pid {
+            Some(pid) => Some(pidfd_open(pid).map_err(SessionError::system("watch the process"))?),
+            None => None,
+        };
+        if let Some(process) = &process {
+            epoll.add(process.as_fd(), PROCESS).map_err(failed)?;
+        }
+        let timeout = (!self.losses.is_empty()).then_some(REPORT_INTERVAL);
+        let mut ready = Vec::new();
+        while self.exit.is_none() {
+            epoll.wait(timeout, &mut ready).map_err(failed)?;
+            let mut over = false;
+            for token in &ready {
+                match *token {
+                    SIGNAL => over |= self.take_signals(signals)?,
+                    CHILD | PROCESS => over = true,
+                    _ => {}
+                }
+            }
+            let emptied = self.drain(BATCH)?;
+            self.flush(false)?;
+            self.report_losses(false)?;
+            if over {
+                if !emptied {
+                    self.drain(usize::MAX)?;
+                }
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// True when one of the signals ends the session.
+    fn take_signals(&self, signals: &Signals) -> Result<bool, SessionError> {
+        let mut over = false;
+        while let Some(signal) = signals.next().map_err(SessionError::system("read a signal"))? {
+            self.run_programs(|attach| *attach == Attach::SelfSignal(signal))?;
+            over |= matches!(signal, libc::SIGINT | libc::SIGTERM | libc::SIGHUP);
+        }
+        Ok(over)
+    }
+
+    /// Copies of all records that have arrived.
+    fn take_records(&mut self) -> Vec<Vec<u8>> {
+        let mut records = Vec::new();
+        if let Some(ring) = &mut self.events {
+            while let Some(item) = ring.next() {
+                records.push(item.to_vec());
+            }
+        }
+        records
+    }
+
+    /// Handles up to `limit` records; true when there are no more.
+    fn drain(&mut self, limit: usize) -> Result<bool, SessionError> {
+        let Some(ring) = &mut self.events else { return Ok(true) };
+        for _ in 0..limit {
+            if self.exit.is_some() {
+                return Ok(true);
+            }
+            let Some(item) = ring.next() else { return Ok(true) };
+            match self.actions.run(&item).map_err(SessionError::Output)? {
+                Outcome::Continue => {}
+                Outcome::Exit(status) => self.exit = Some(status),
+            }
+            if self.options.buffering == Buffering::None {
+                self.actions.sink.flush().map_err(SessionError::Output)?;
+            }
+        }
+        Ok(false)
+    }
+
+    fn handle(&mut self, record: &[u8]) -> Result<(), SessionError> {
+        if let Outcome::Exit(status) = self.actions.run(record).map_err(SessionError::Output)? {
+            self.exit = Some(status);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, always: bool) -> Result<(), SessionError> {
+        if always || self.options.buffering != Buffering::Full {
+            self.actions.sink.flush().map_err(SessionError::Output)?;
+        }
+        Ok(())
+    }
+
+    fn report_losses(&mut self, always: bool) -> Result<(), SessionError> {
+        if !always && self.last_report.elapsed() < REPORT_INTERVAL {
+            return Ok(());
+        }
+        self.last_report = Instant::now();
+        match &self.counters {
+            Some(table) => self.losses.report(table, self.actions.sink).map_err(SessionError::Output),
+            None => Ok(()),
+        }
+    }
+
+    /// Detaches, runs the end probes, prints the maps and what was lost.
+    fn finish(&mut self, links: Links) -> Result<i32, SessionError> {
+        // A second signal stops at once, wherever we are.
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            default_signal(signal);
+        }
+        self.flush(true)?;
+        let misses = kernel_misses(&self.programs, &links.links);
+        drop(links);
+        if self.exit.is_some() {
+            // Whatever came after the exit was not asked for.
+            self.take_records();
+        } else {
+            self.drain(usize::MAX)?;
+        }
+        let status = self.exit.take().unwrap_or(0);
+        self.run_programs(|attach| matches!(attach, Attach::End))?;
+        self.drain(usize::MAX)?;
+        let status = self.exit.take().unwrap_or(status);
+        if self.program.manifest.config.print_maps_on_exit {
+            self.actions.print_final_maps(&mut || false).map_err(SessionError::Output)?;
+        }
+        self.flush(true)?;
+        self.report_losses(true)?;
+        self.flush(true)?;
+        for line in self.losses.summary() {
+            eprintln!("WARNING: {line}");
+        }
+        if misses > 0 {
+            eprintln!(
+                "WARNING: the kernel skipped {misses} hits of probes that fired while a probe was already running on the CPU"
+            );
+        }
+        Ok(status)
+    }
+}
