@@ -6,5 +6,8 @@ pub mod loader;
 pub mod losses;
 pub mod run;
 
+#[cfg(test)]
+mod kernel_tests;
+
 pub use error::SessionError;
 pub use run::{Options, run};
