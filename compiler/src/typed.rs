@@ -11,6 +11,8 @@ use crate::ir::{MapKind, helpers};
 use crate::program::{ActionId, ActionKind, Clock, Config, MapId, ProbeDesc, ProbeId, ProgramKind, StackMode};
 use crate::types::{Aggregates, Type};
 
+pub mod walk;
+
 define_id!(
     /// A scratch variable of one program.
     VarId,

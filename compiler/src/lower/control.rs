@@ -3,6 +3,7 @@
 use super::{FnLower, Home, Loop, Mem};
 use crate::ir::{BinOp as Ir, Cond};
 use crate::program::Counter;
+use crate::typed::walk::Node;
 use crate::typed::{Block, Expr, ExprKind, Place, Stmt, StmtKind, VarId};
 use crate::types::{IntType, Type};
 
@@ -245,23 +246,5 @@ impl FnLower<'_, '_> {
 
 /// True when an expression reads a variable.
 fn mentions(e: &Expr, var: VarId) -> bool {
-    match &e.kind {
-        ExprKind::Var(v) => *v == var,
-        ExprKind::MapGet { key, .. } | ExprKind::MapCall { key, .. } => {
-            key.as_deref().is_some_and(|k| mentions(k, var))
-        }
-        ExprKind::Call(_, args) | ExprKind::Tuple(args) => args.iter().any(|a| mentions(a, var)),
-        ExprKind::Unary(_, a) | ExprKind::Cast(a) | ExprKind::Deref(a) | ExprKind::AddrOf(a) => mentions(a, var),
-        ExprKind::Field { base, .. } | ExprKind::Element { base, .. } => mentions(base, var),
-        ExprKind::Binary(_, a, b) | ExprKind::Compare(_, a, b) | ExprKind::Index { base: a, index: b } => {
-            mentions(a, var) || mentions(b, var)
-        }
-        ExprKind::Logical { lhs, rhs, .. } => mentions(lhs, var) || mentions(rhs, var),
-        ExprKind::Ternary { cond, then, otherwise } => {
-            mentions(cond, var) || mentions(then, var) || mentions(otherwise, var)
-        }
-        // Statements may do anything.
-        ExprKind::Block(_) => true,
-        ExprKind::IncDec { .. } | ExprKind::Int(_) | ExprKind::Str(_) | ExprKind::Context => false,
-    }
+    e.any(&mut |node| matches!(node, Node::Expr(Expr { kind: ExprKind::Var(v), .. }) if *v == var))
 }

@@ -5,7 +5,8 @@ use super::scalar::{int_of, width_of};
 use super::{FnLower, Loc, Mem};
 use crate::ir::{BinOp as Ir, Cond, Value, Width, helpers};
 use crate::program::{Counter, MapId};
-use crate::typed::{BinOp, Expr, ExprKind, MapOp, StmtKind};
+use crate::typed::walk::Node;
+use crate::typed::{BinOp, Expr, ExprKind, MapOp};
 use crate::types::Type;
 
 /// `BPF_ANY`, `BPF_NOEXIST`.
@@ -277,23 +278,8 @@ impl FnLower<'_, '_> {
 
 /// True when an expression reads a map that is about to be overwritten in place.
 fn reads_map(e: &Expr, map: MapId) -> bool {
-    match &e.kind {
-        ExprKind::MapGet { map: m, key } => *m == map || key.as_deref().is_some_and(|k| reads_map(k, map)),
-        ExprKind::MapCall { key, .. } => key.as_deref().is_some_and(|k| reads_map(k, map)),
-        ExprKind::Call(_, args) | ExprKind::Tuple(args) => args.iter().any(|a| reads_map(a, map)),
-        ExprKind::Unary(_, a) | ExprKind::Cast(a) | ExprKind::Deref(a) | ExprKind::AddrOf(a) => reads_map(a, map),
-        ExprKind::Field { base, .. } | ExprKind::Element { base, .. } => reads_map(base, map),
-        ExprKind::Binary(_, a, b) | ExprKind::Compare(_, a, b) | ExprKind::Index { base: a, index: b } => {
-            reads_map(a, map) || reads_map(b, map)
-        }
-        ExprKind::Logical { lhs, rhs, .. } => reads_map(lhs, map) || reads_map(rhs, map),
-        ExprKind::Ternary { cond, then, otherwise } => {
-            reads_map(cond, map) || reads_map(then, map) || reads_map(otherwise, map)
-        }
-        ExprKind::Block(block) => {
-            block.value.as_deref().is_some_and(|v| reads_map(v, map))
-                || block.stmts.iter().any(|s| !matches!(s.kind, StmtKind::Break | StmtKind::Continue))
-        }
-        ExprKind::Int(_) | ExprKind::Str(_) | ExprKind::Var(_) | ExprKind::Context | ExprKind::IncDec { .. } => false,
-    }
+    e.any(&mut |node| {
+        matches!(node, Node::Expr(Expr { kind: ExprKind::MapGet { map: m, .. } | ExprKind::MapCall { map: m, .. }, .. })
+            if *m == map)
+    })
 }

@@ -7,6 +7,7 @@ use super::strings::Length;
 use super::{FnLower, Mem, ModuleLower};
 use crate::ir::{BinOp as Ir, Cond, Value, Width, helpers};
 use crate::program::{ActionId, ActionKind, Counter, Field, Record};
+use crate::typed::walk::Node;
 use crate::typed::{Expr, ExprKind, Op, StmtKind};
 use crate::types::Type;
 use crate::types::layout::align_up;
@@ -193,19 +194,8 @@ fn fixed_tail(arg: &Expr) -> Option<u32> {
 
 /// True when evaluating may end the program, which must not happen between reserving and submitting.
 fn leaves_early(e: &Expr) -> bool {
-    match &e.kind {
-        ExprKind::Block(block) => !block.stmts.iter().all(|s| matches!(s.kind, StmtKind::Assign { .. })),
-        ExprKind::Call(_, args) | ExprKind::Tuple(args) => args.iter().any(leaves_early),
-        ExprKind::Unary(_, a) | ExprKind::Cast(a) | ExprKind::Deref(a) | ExprKind::AddrOf(a) => leaves_early(a),
-        ExprKind::Field { base, .. } | ExprKind::Element { base, .. } => leaves_early(base),
-        ExprKind::Binary(_, a, b) | ExprKind::Compare(_, a, b) | ExprKind::Index { base: a, index: b } => {
-            leaves_early(a) || leaves_early(b)
-        }
-        ExprKind::Logical { lhs, rhs, .. } => leaves_early(lhs) || leaves_early(rhs),
-        ExprKind::Ternary { cond, then, otherwise } => {
-            leaves_early(cond) || leaves_early(then) || leaves_early(otherwise)
-        }
-        ExprKind::MapGet { key, .. } | ExprKind::MapCall { key, .. } => key.as_deref().is_some_and(leaves_early),
-        ExprKind::Int(_) | ExprKind::Str(_) | ExprKind::Var(_) | ExprKind::Context | ExprKind::IncDec { .. } => false,
-    }
+    e.any(&mut |node| {
+        let Node::Stmt(stmt) = node else { return false };
+        matches!(stmt.kind, StmtKind::Return(_) | StmtKind::Break | StmtKind::Continue)
+    })
 }
