@@ -4,8 +4,9 @@
 use crate::bpf::frame::STACK_SIZE;
 use crate::bpf::{self, Code};
 use crate::diagnostic::Diagnostic;
-use crate::ir::Module;
+use crate::index::IndexVec;
 use crate::ir::passes::{map_values, slots};
+use crate::ir::{FuncId, Module, Op};
 use crate::lower::Lowered;
 use crate::object::{self, Line, LineTable};
 use crate::program::{MapDesc, MapRole, Program};
@@ -32,7 +33,7 @@ pub fn compile(module: &Module) -> Result<Compiled, Diagnostic> {
         slots::place_slots(&mut module, stack)?;
         map_values::map_values(&mut module)?;
         let code = bpf::compile(&module)?;
-        let worst = code.functions.iter().map(|f| f.stack).max().unwrap_or(0);
+        let worst = deepest(&module, &code);
         if worst <= STACK_SIZE {
             return Ok(Compiled { code, module });
         }
@@ -41,6 +42,34 @@ pub fn compile(module: &Module) -> Result<Compiled, Diagnostic> {
         }
         stack = stack.saturating_sub((worst - STACK_SIZE).max(32));
     }
+}
+
+/// Bytes of stack of the deepest chain of calls: the kernel gives [`STACK_SIZE`] to all of them together, and rounds each up.
+fn deepest(module: &Module, code: &Code) -> u32 {
+    const ROUNDING: u32 = 32;
+    let mut depth: IndexVec<FuncId, u32> = vec![0; module.functions.len()].into();
+    // Callees are made before their callers' code, but not in an order of their own: as many rounds as there are functions at most.
+    for _ in 0..module.functions.len() {
+        let mut changed = false;
+        for (id, func) in module.functions.enumerate() {
+            let own = code.functions.iter().find(|f| f.id == id).map_or(0, |f| f.stack);
+            let callees = func.blocks.iter().flat_map(|b| &b.insts).filter_map(|inst| match inst.op {
+                Op::CallSub(f, _) | Op::FuncAddr(f) => depth.get(f).copied(),
+                _ => None,
+            });
+            let calls = callees.max().unwrap_or(0);
+            let total =
+                if calls == 0 { own } else { own.next_multiple_of(ROUNDING) + calls.next_multiple_of(ROUNDING) };
+            if let Some(slot) = depth.get_mut(id).filter(|d| **d < total) {
+                *slot = total;
+                changed = true;
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    depth.iter().copied().max().unwrap_or(0)
 }
 
 /// Makes the program of a lowered script: the object, and the manifest with the maps as the object has them.

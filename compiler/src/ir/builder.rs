@@ -278,7 +278,11 @@ impl FunctionBuilder {
     pub fn slot(&mut self, size: u32, align: u32, indexed: bool) -> Slot {
         let align = align.max(1);
         let size = size.max(1).next_multiple_of(align);
-        self.func.slots.push(SlotData { size, align, indexed })
+        self.func.slots.push(SlotData { size, align, indexed, pinned: false })
+    }
+    /// Local memory that must lie on the stack.
+    pub fn pinned_slot(&mut self, size: u32) -> Slot {
+        self.func.slots.push(SlotData { size: size.next_multiple_of(8), align: 8, indexed: false, pinned: true })
     }
     /// Address of local memory.
     pub fn slot_addr(&mut self, slot: Slot) -> Value {

@@ -17,7 +17,7 @@ impl Function {
 
     /// New local memory at constant offsets.
     pub fn new_slot(&mut self, size: u32, align: u32) -> Slot {
-        self.slots.push(SlotData { size, align, indexed: false })
+        self.slots.push(SlotData { size, align, indexed: false, pinned: false })
     }
 
     /// Appends an operation with a result.

@@ -152,6 +152,8 @@ pub struct SlotData {
     pub align: u32,
     /// Accessed at an offset that is not constant: never placed on the stack.
     pub indexed: bool,
+    /// Its address goes to a helper that takes stack addresses only: always placed on the stack.
+    pub pinned: bool,
 }
 
 /// A basic block.

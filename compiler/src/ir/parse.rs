@@ -250,11 +250,15 @@ fn function_line(func: &mut Function, words: &mut Words<'_>) -> Result<()> {
     if is_id("s") {
         in_order(words.id::<Slot>("s")?, func.slots.next_id())?;
         let (size, align) = (words.labelled("slot")?, words.labelled("align")?);
-        let indexed = words.peek() == Some("indexed");
-        if indexed {
-            words.next();
-        }
-        func.slots.push(SlotData { size, align, indexed });
+        let mut flag = |name| {
+            let there = words.peek() == Some(name);
+            if there {
+                words.next();
+            }
+            there
+        };
+        let (indexed, pinned) = (flag("indexed"), flag("pinned"));
+        func.slots.push(SlotData { size, align, indexed, pinned });
         return Ok(());
     }
     if is_id("b") {

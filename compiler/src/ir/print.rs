@@ -116,7 +116,14 @@ impl Display for Function {
         }
         f.write_str(" {\n")?;
         for (id, s) in self.slots.enumerate() {
-            writeln!(f, "    {id} = slot {} align {}{}", s.size, s.align, if s.indexed { " indexed" } else { "" })?;
+            writeln!(
+                f,
+                "    {id} = slot {} align {}{}{}",
+                s.size,
+                s.align,
+                if s.indexed { " indexed" } else { "" },
+                if s.pinned { " pinned" } else { "" }
+            )?;
         }
         for (id, block) in self.blocks.enumerate() {
             write_block(f, id, block, &self.values)?;

@@ -2,8 +2,8 @@
 
 use super::scalar::int_of;
 use super::{FnLower, Home, Loc, Mem};
-use crate::ir::{BinOp as Ir, Block, Cond};
-use crate::typed::{Expr, ExprKind};
+use crate::ir::{BinOp as Ir, Block, Cond, Value};
+use crate::typed::{Expr, ExprKind, VarId};
 use crate::types::layout::TupleLayout;
 use crate::types::{AddrSpace, Type};
 
@@ -19,8 +19,7 @@ impl FnLower<'_, '_> {
     fn place_kind(&mut self, e: &Expr) -> Loc {
         match &e.kind {
             ExprKind::Var(var) => {
-                if let Some(Home::Memory(slot)) = self.vars.get(*var).copied() {
-                    let base = self.b.slot_addr(slot);
+                if let Some(base) = self.variable_address(*var) {
                     return Loc::bpf(Mem { base, offset: 0 });
                 }
             }
@@ -60,6 +59,15 @@ impl FnLower<'_, '_> {
         let temp = self.temp(&e.ty);
         self.into(e, temp);
         Loc::bpf(temp)
+    }
+
+    /// Address of a variable that lives in memory.
+    pub(super) fn variable_address(&mut self, var: VarId) -> Option<Value> {
+        match self.vars.get(var).copied()? {
+            Home::Register(_) => None,
+            Home::Memory(slot) => Some(self.b.slot_addr(slot)),
+            Home::Outer(address) => Some(address),
+        }
     }
 
     /// An element of an array or a byte of a string. An index out of range reads zero.

@@ -104,7 +104,7 @@ impl FnLower<'_, '_> {
             }
             StmtKind::While { cond, body } => self.while_loop(cond, body),
             StmtKind::ForRange { var, start, end, body } => self.for_range(*var, start, end, body),
-            StmtKind::ForMap { .. } => self.internal("a loop over a map", stmt.span),
+            StmtKind::ForMap { var, map, body } => self.for_map(*var, *map, body),
             StmtKind::Break => self.leave(|l| l.exit),
             StmtKind::Continue => self.leave(|l| l.next),
             StmtKind::Return(value) => {
@@ -131,30 +131,28 @@ impl FnLower<'_, '_> {
     fn assign(&mut self, place: &Place, value: &Expr) {
         match place {
             Place::Map { map, key } => self.map_assign(*map, key.as_deref(), value),
-            Place::Var(var) => match self.vars.get(*var).copied() {
-                Some(Home::Register(v)) => {
+            Place::Var(var) => {
+                if let Some(Home::Register(v)) = self.vars.get(*var).copied() {
                     let value = self.scalar(value);
-                    self.b.set(v, value);
+                    return self.b.set(v, value);
                 }
-                Some(Home::Memory(slot)) => {
-                    let base = self.b.slot_addr(slot);
-                    let dst = Mem { base, offset: 0 };
-                    if mentions(value, *var) {
-                        // `$s = cond ? $s : …` must not read what it has half overwritten.
-                        let temp = self.temp(&value.ty);
-                        self.into(value, temp);
-                        if let Type::Str(capacity) = value.ty {
-                            self.copy_string(super::Loc::bpf(temp), dst, capacity);
-                        } else {
-                            let size = self.m.size(&value.ty);
-                            self.copy(dst, temp, size);
-                        }
-                    } else {
-                        self.into(value, dst);
-                    }
+                let Some(base) = self.variable_address(*var) else {
+                    return self.internal("an unknown variable", value.span);
+                };
+                let dst = Mem { base, offset: 0 };
+                if !mentions(value, *var) {
+                    return self.into(value, dst);
                 }
-                None => self.internal("an unknown variable", value.span),
-            },
+                // `$s = cond ? $s : …` must not read what it has half overwritten.
+                let temp = self.temp(&value.ty);
+                self.into(value, temp);
+                if let Type::Str(capacity) = value.ty {
+                    self.copy_string(super::Loc::bpf(temp), dst, capacity);
+                } else {
+                    let size = self.m.size(&value.ty);
+                    self.copy(dst, temp, size);
+                }
+            }
         }
     }
 

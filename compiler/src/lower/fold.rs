@@ -161,6 +161,11 @@ impl FnLower<'_, '_> {
     /// An aggregation read in an expression: all CPUs' copies reduced to one integer.
     pub(super) fn reduce(&mut self, map: MapId, key: Option<&Expr>, aggregate: Aggregate) -> Value {
         let key = self.key(map, key);
+        self.reduce_at(map, key, aggregate)
+    }
+
+    /// The same by the address of the key.
+    pub(super) fn reduce_at(&mut self, map: MapId, key: Value, aggregate: Aggregate) -> Value {
         let (acc, count, seen, cpu) = (self.b.variable(), self.b.variable(), self.b.variable(), self.b.variable());
         let zero = self.b.iconst(0);
         for var in [acc, count, seen, cpu] {

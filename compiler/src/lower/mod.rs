@@ -12,6 +12,7 @@ mod aggregate;
 mod builtin;
 mod control;
 mod fold;
+mod for_map;
 mod maps;
 mod scalar;
 mod send;
@@ -88,6 +89,8 @@ struct ModuleLower<'a> {
     events: MapId,
     counters_map: MapId,
     stacks: Option<MapId>,
+    /// Callbacks made so far, for their names.
+    callbacks: u32,
     diagnostics: Diagnostics,
 }
 
@@ -132,6 +135,7 @@ impl<'a> ModuleLower<'a> {
             events: MapId(0),
             counters_map: MapId(0),
             stacks: None,
+            callbacks: 0,
             diagnostics: Vec::new(),
         };
         for map in script.maps.iter() {
@@ -317,6 +321,8 @@ fn section(kind: ProgramKind) -> (&'static str, bool) {
 enum Home {
     Register(Variable),
     Memory(Slot),
+    /// In the memory of the function that this callback belongs to.
+    Outer(Value),
 }
 
 /// A place in BPF memory that can be written.

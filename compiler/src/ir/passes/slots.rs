@@ -36,9 +36,8 @@ pub fn place_slots(module: &mut Module, stack: u32) -> Result<Option<MapId>, Dia
         if moved.is_empty() {
             continue;
         }
-        let FunctionKind::Program { reentrant, .. } = func.kind else {
-            return Err(Diagnostic::internal(format!("`{}` has too much local memory", func.symbol), func.span));
-        };
+        // A callback has entries of its own: it never runs twice within one run of its program.
+        let reentrant = matches!(func.kind, FunctionKind::Program { reentrant: true, .. });
         let mut size = if reentrant { BUSY_SIZE } else { 0 };
         let mut offsets: IndexVec<Slot, Option<u32>> = vec![None; func.slots.len()].into();
         for slot in moved {
@@ -88,16 +87,16 @@ fn choose(func: &Function, stack: u32) -> Vec<Slot> {
         }
     }
     let mut slots: Vec<Slot> = func.slots.ids().filter(|&s| used[s]).collect();
-    slots.sort_by_key(|&s| func.slots[s].size);
+    slots.sort_by_key(|&s| (!func.slots[s].pinned, func.slots[s].size));
     let mut left = stack;
     let mut moved: Vec<Slot> = slots
         .into_iter()
         .filter(|&s| {
             let slot = &func.slots[s];
             let size = slot.size.next_multiple_of(slot.align.max(1));
-            let stays = !slot.indexed && size <= STACK_SLOT_LIMIT && size <= left;
+            let stays = slot.pinned || !slot.indexed && size <= STACK_SLOT_LIMIT && size <= left;
             if stays {
-                left -= size;
+                left = left.saturating_sub(size);
             }
             !stays
         })
