@@ -3,6 +3,7 @@
 
 pub mod features;
 pub mod functions;
+pub mod list;
 pub mod lookup;
 pub mod tracefs;
 
