@@ -4,7 +4,8 @@
 use std::fs::File;
 use std::path::Path;
 
-use object::read::{Object, ObjectKind, ObjectSegment, ObjectSymbol, ReadCache, SymbolKind};
+use object::read::{Object, ObjectSegment, ObjectSymbol, ReadCache};
+use object::{ObjectKind, SymbolFlags, SymbolKind};
 
 /// Why a file has no symbols.
 #[derive(Debug)]
@@ -93,7 +94,7 @@ impl ElfSymbols {
             })
             .collect();
         for symbol in file.symbols().chain(file.dynamic_symbols()) {
-            if symbol.kind() != SymbolKind::Text || !symbol.is_definition() || symbol.address() == 0 {
+            if !is_function(&symbol) || !symbol.is_definition() || symbol.address() == 0 {
                 continue;
             }
             if let Ok(name) = symbol.name()
@@ -156,6 +157,15 @@ impl ElfSymbols {
     pub fn offset_of(&self, address: u64) -> Option<u64> {
         let segment = self.segments.iter().find(|it| address.checked_sub(it.address).is_some_and(|at| at < it.len))?;
         (address - segment.address).checked_add(segment.offset)
+    }
+}
+
+/// Functions, and those whose code is chosen when the program starts (`memcpy` of a C library).
+fn is_function<'data>(symbol: &impl ObjectSymbol<'data>) -> bool {
+    const STT_GNU_IFUNC: u8 = 10;
+    match symbol.flags() {
+        SymbolFlags::Elf { st_info, .. } if st_info & 0xf == STT_GNU_IFUNC => true,
+        _ => symbol.kind() == SymbolKind::Text,
     }
 }
 

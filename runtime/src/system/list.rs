@@ -286,10 +286,8 @@ impl Lister<'_> {
         let Some(btf) = self.system.btf() else { return Ok(()) };
         let Some(proto) = btf.function(function) else { return Ok(()) };
         if is_return {
-            if proto.ret != TypeId::VOID {
-                self.argument(&format!("{} retval", type_name(btf, proto.ret)))?;
-            }
-            return Ok(());
+            let name = type_name(btf, proto.ret);
+            return self.argument(&if proto.ret == TypeId::VOID { name } else { format!("{name} retval") });
         }
         for (param, n) in proto.params().zip(0..) {
             self.argument(&format!("{} arg{n}", type_name(btf, param.ty)))?;

@@ -43,7 +43,9 @@ fn declare(btf: &Btf, id: TypeId, inner: String, level: usize, depth: u32) -> St
     for _ in 0..DEPTH {
         let base = match btf.get(id) {
             BtfType::Ptr(target) => {
-                inner = format!("*{inner}");
+                // `char *name`, but `char * (*name)(void)`.
+                let space = if inner.starts_with('(') { " " } else { "" };
+                inner = format!("*{space}{inner}");
                 if matches!(btf.get(btf.skip_modifiers(target)), BtfType::Array(_) | BtfType::FuncProto(_)) {
                     inner = format!("({inner})");
                 }
@@ -125,6 +127,9 @@ fn composite(btf: &Btf, id: TypeId, word: &str, it: Composite<'_>, level: usize,
     let mut out = word.to_owned();
     if !it.name.is_empty() {
         let _ = write!(out, " {}", it.name);
+    }
+    if it.is_empty() {
+        return out + " {}";
     }
     out.push_str(" {\n");
     let align = btf.align_of(id);
@@ -227,6 +232,13 @@ fn enumeration(it: Enum<'_>, level: usize) -> String {
         }
     }
     let _ = write!(out, "{}}}", "\t".repeat(level));
+    // Enums are of the size of int unless they say otherwise.
+    out.push_str(match it.size {
+        1 => " __attribute__((mode(byte)))",
+        2 => " __attribute__((mode(HI)))",
+        8 => " __attribute__((mode(word)))",
+        _ => "",
+    });
     out
 }
 
