@@ -94,7 +94,7 @@ impl ElfSymbols {
             })
             .collect();
         for symbol in file.symbols().chain(file.dynamic_symbols()) {
-            if !is_function(&symbol) || !symbol.is_definition() || symbol.address() == 0 {
+            if !is_function(&symbol) || symbol.is_undefined() || symbol.address() == 0 {
                 continue;
             }
             if let Ok(name) = symbol.name()
