@@ -3,6 +3,8 @@
 
 pub mod backend;
 pub mod bpf;
+pub mod builtins;
+pub mod check;
 pub mod diagnostic;
 pub mod expand;
 pub mod index;

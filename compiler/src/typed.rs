@@ -26,7 +26,7 @@ pub struct TypedScript {
     pub programs: Vec<TypedProgram>,
     /// Attach points in textual order; the ids are those of the manifest.
     pub probes: IndexVec<ProbeId, ProbeDesc>,
-    /// The script's maps in order of appearance; the ids are those of the manifest.
+    /// The script's maps in the order of their names, in which they are printed at exit; the ids are those of the manifest.
     pub maps: IndexVec<MapId, TypedMap>,
     /// One per call of an asynchronous function; the ids are those of the manifest.
     pub actions: IndexVec<ActionId, TypedAction>,

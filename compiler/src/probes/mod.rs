@@ -17,7 +17,6 @@ mod software;
 #[cfg(test)]
 mod tests;
 mod tracepoint;
-mod uprobe;
 
 use tapline_grammar::span::{Span, Spanned};
 
@@ -239,8 +238,8 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 2..=3,
         // The task that runs it can be preempted, and others hit the same function.
         reentrant: true,
-        access: &[ArgN, Func, Register],
-        resolve: Some(uprobe::resolve),
+        access: &[ArgN, Args, Func, Register],
+        resolve: None,
     },
     Provider {
         name: "uretprobe",
@@ -250,7 +249,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 2..=3,
         reentrant: true,
         access: &[Retval, Func, Register],
-        resolve: Some(uprobe::resolve),
+        resolve: None,
     },
     Provider {
         name: "usdt",

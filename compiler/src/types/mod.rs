@@ -5,8 +5,14 @@ use std::rc::Rc;
 use crate::define_id;
 use crate::program::{Aggregate, Clock, StackMode};
 
+pub mod aliases;
 pub mod btf;
+pub mod constants;
+pub mod display;
 pub mod layout;
+pub mod names;
+pub mod record;
+pub mod table;
 pub mod value;
 
 define_id!(

@@ -1,0 +1,207 @@
+//! The formats of `printf`: parsing, and which conversion prints which type.
+
+use crate::program::{Conversion, Format, FormatNumber, FormatPiece, FormatSpec};
+use crate::types::Type;
+
+/// Why a format does not parse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormatError {
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: String,
+}
+
+/// Conversions by their letters, the longer ones first.
+const CONVERSIONS: &[(&str, Conversion)] = &[
+    ("rh", Conversion::RawHex),
+    ("rx", Conversion::RawEscaped),
+    ("gr", Conversion::GfpFlags),
+    ("r", Conversion::Raw),
+    ("d", Conversion::Signed),
+    ("i", Conversion::Signed),
+    ("u", Conversion::Unsigned),
+    ("o", Conversion::Octal),
+    ("x", Conversion::Hex),
+    ("X", Conversion::HexUpper),
+    ("p", Conversion::Pointer),
+    ("c", Conversion::Char),
+    ("s", Conversion::String),
+];
+
+/// Length modifiers and the bits that they keep, the longer ones first.
+const LENGTHS: &[(&str, u8)] =
+    &[("hh", 8), ("ll", 64), ("h", 16), ("l", 64), ("j", 64), ("z", 64), ("t", 64), ("q", 64), ("L", 64)];
+
+/// Widths and precisions beyond this are a mistake.
+const MAX_WIDTH: u32 = 4096;
+
+/// Parses a format. Arguments are numbered in order, those of `*` included.
+pub fn parse(text: &[u8]) -> Result<Format, FormatError> {
+    let mut pieces = Vec::new();
+    let mut literal = Vec::new();
+    let mut rest = text;
+    let mut args = 0u32;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte != b'%' {
+            literal.push(*byte);
+            continue;
+        }
+        if let Some(after) = rest.strip_prefix(b"%") {
+            literal.push(b'%');
+            rest = after;
+            continue;
+        }
+        let mut spec = FormatSpec::default();
+        rest = flags(rest, &mut spec);
+        spec.width = number(&mut rest, &mut args)?;
+        if let Some(after) = rest.strip_prefix(b".") {
+            rest = after;
+            spec.precision = Some(number(&mut rest, &mut args)?.unwrap_or(FormatNumber::Fixed(0)));
+        }
+        if let Some((letters, bits)) = LENGTHS.iter().find(|(letters, _)| rest.starts_with(letters.as_bytes())) {
+            rest = rest.get(letters.len()..).unwrap_or_default();
+            spec.length = Some(*bits);
+        }
+        let found = CONVERSIONS.iter().find(|(letters, _)| rest.starts_with(letters.as_bytes()));
+        let Some((letters, conversion)) = found else { return Err(unknown(rest)) };
+        rest = rest.get(letters.len()..).unwrap_or_default();
+        spec.conversion = *conversion;
+        spec.arg = args;
+        args += 1;
+        if !literal.is_empty() {
+            pieces.push(FormatPiece::Literal(std::mem::take(&mut literal)));
+        }
+        pieces.push(FormatPiece::Spec(spec));
+    }
+    if !literal.is_empty() {
+        pieces.push(FormatPiece::Literal(literal));
+    }
+    Ok(Format { pieces })
+}
+
+fn flags<'t>(mut rest: &'t [u8], spec: &mut FormatSpec) -> &'t [u8] {
+    while let Some((flag, after)) = rest.split_first() {
+        match flag {
+            b'-' => spec.left = true,
+            b'0' => spec.zero = true,
+            b'+' => spec.plus = true,
+            b' ' => spec.space = true,
+            b'#' => spec.alternate = true,
+            _ => break,
+        }
+        rest = after;
+    }
+    rest
+}
+
+fn number(rest: &mut &[u8], args: &mut u32) -> Result<Option<FormatNumber>, FormatError> {
+    if let Some(after) = rest.strip_prefix(b"*") {
+        *rest = after;
+        *args += 1;
+        return Ok(Some(FormatNumber::Arg(*args - 1)));
+    }
+    let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+    if digits == 0 {
+        return Ok(None);
+    }
+    let (head, after) = rest.split_at(digits);
+    *rest = after;
+    let value = std::str::from_utf8(head).ok().and_then(|digits| digits.parse::<u32>().ok());
+    match value.filter(|n| *n <= MAX_WIDTH) {
+        Some(n) => Ok(Some(FormatNumber::Fixed(n))),
+        None => Err(FormatError {
+            message: format!("a width of {}", String::from_utf8_lossy(head)),
+            help: format!("widths are at most {MAX_WIDTH}"),
+        }),
+    }
+}
+
+fn unknown(rest: &[u8]) -> FormatError {
+    let help = "conversions are: d i u o x X c s p r rh rx gr; a percent sign is `%%`".to_owned();
+    let message = match rest.first() {
+        Some(letter) => format!("unknown conversion `%{}`", letter.escape_ascii()),
+        None => "`%` at the end".to_owned(),
+    };
+    FormatError { message, help }
+}
+
+/// How many arguments a format takes.
+pub fn arguments(format: &Format) -> usize {
+    let specs = format.pieces.iter().filter_map(|piece| match piece {
+        FormatPiece::Spec(spec) => Some(spec.arg as usize + 1),
+        FormatPiece::Literal(_) => None,
+    });
+    specs.max().unwrap_or(0)
+}
+
+/// The letters of a conversion.
+pub fn letters(conversion: Conversion) -> &'static str {
+    CONVERSIONS.iter().find(|(_, own)| *own == conversion).map_or("", |(letters, _)| letters)
+}
+
+/// Whether a conversion prints a type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepts {
+    /// It does.
+    Yes,
+    /// It does not; these letters would.
+    No(&'static str),
+}
+
+/// See [`Accepts`].
+pub fn accepts(conversion: Conversion, ty: &Type) -> Accepts {
+    let number = matches!(ty, Type::Bool | Type::Int(_) | Type::Enum { .. } | Type::Ptr(..));
+    let symbol = matches!(ty, Type::KernelSymbol | Type::Username | Type::Timestamp { .. });
+    let bytes = matches!(ty, Type::Buf(_) | Type::Str(_) | Type::Array(..) | Type::Mac);
+    let fits = match conversion {
+        Conversion::Signed | Conversion::Unsigned | Conversion::Octal | Conversion::Hex | Conversion::HexUpper => {
+            number || symbol
+        }
+        Conversion::Pointer => number || matches!(ty, Type::KernelSymbol),
+        Conversion::Char | Conversion::GfpFlags => number,
+        Conversion::String => !matches!(ty, Type::Void | Type::Strings),
+        Conversion::Raw | Conversion::RawHex | Conversion::RawEscaped => bytes,
+    };
+    if fits { Accepts::Yes } else { Accepts::No(if number { "d" } else { "s" }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_width_precision_and_length() {
+        let format = parse(b"a%%b %-5.3lld|%*x%rx").unwrap_or_default();
+        let specs: Vec<&FormatSpec> = format
+            .pieces
+            .iter()
+            .filter_map(|piece| match piece {
+                FormatPiece::Spec(spec) => Some(spec),
+                FormatPiece::Literal(_) => None,
+            })
+            .collect();
+        let [first, second, third] = specs.as_slice() else { panic!("three conversions: {specs:?}") };
+        assert_eq!(format.pieces.first(), Some(&FormatPiece::Literal(b"a%b ".to_vec())));
+        assert_eq!((first.arg, first.left, first.length), (0, true, Some(64)));
+        assert_eq!((first.width, first.precision), (Some(FormatNumber::Fixed(5)), Some(FormatNumber::Fixed(3))));
+        assert_eq!((second.arg, second.width), (2, Some(FormatNumber::Arg(1))));
+        assert_eq!((third.arg, third.conversion), (3, Conversion::RawEscaped));
+        assert_eq!(arguments(&format), 4);
+    }
+
+    #[test]
+    fn what_does_not_parse_says_why() {
+        assert_eq!(parse(b"100%").map_err(|e| e.message), Err("`%` at the end".into()));
+        assert_eq!(parse(b"%y").map_err(|e| e.message), Err("unknown conversion `%y`".into()));
+        assert_eq!(parse(b"%99999d").map_err(|e| e.message), Err("a width of 99999".into()));
+    }
+
+    #[test]
+    fn conversions_and_types() {
+        assert_eq!(accepts(Conversion::Signed, &Type::Str(4)), Accepts::No("s"));
+        assert_eq!(accepts(Conversion::String, &Type::U64), Accepts::Yes);
+        assert_eq!(accepts(Conversion::Raw, &Type::U64), Accepts::No("d"));
+    }
+}

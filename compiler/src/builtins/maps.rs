@@ -1,0 +1,98 @@
+//! Functions on maps.
+
+use tapline_grammar::ast;
+use tapline_grammar::span::Span;
+
+use super::Call;
+use crate::check::{Checker, KeyFlow};
+use crate::program::{ActionKind, MapId};
+use crate::typed::{Expr, ExprKind, MapOp};
+use crate::types::Type;
+
+/// A map written without key.
+pub(super) fn whole<'s>(arg: &'s ast::Expr) -> Option<(&'s str, Span)> {
+    match &arg.kind {
+        ast::ExprKind::Map { name, key: None } => Some((name, arg.span)),
+        _ => None,
+    }
+}
+
+fn not_a_map(checker: &mut Checker<'_>, call: &Call<'_>, arg: &ast::Expr) {
+    let (name, usage) = (call.row.name, call.row.usage);
+    checker
+        .error("not-a-map", format!("the first argument of {name}() is a map"), arg.span)
+        .label("not a map without key")
+        .help(format!("use it as `{usage}`"));
+}
+
+fn map_arg(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<MapId> {
+    let arg = call.arg(0)?;
+    if let Some((name, span)) = whole(arg) {
+        return Some(checker.whole_map(name, span));
+    }
+    not_a_map(checker, call, arg);
+    None
+}
+
+pub(super) fn clear(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let map = map_arg(checker, call)?;
+    Some(checker.send(ActionKind::ClearMap(map), Vec::new(), call.span))
+}
+
+pub(super) fn zero(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let map = map_arg(checker, call)?;
+    Some(checker.send(ActionKind::ZeroMap(map), Vec::new(), call.span))
+}
+
+pub(super) fn len(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let map = map_arg(checker, call)?;
+    let kind = ExprKind::MapCall { op: MapOp::Len, map, key: None };
+    Some(Expr { kind, ty: Type::I64, span: call.span })
+}
+
+fn with_key(checker: &mut Checker<'_>, call: &Call<'_>, op: MapOp) -> Option<Expr> {
+    let arg = call.arg(0)?;
+    let Some((name, span)) = whole(arg) else {
+        not_a_map(checker, call, arg);
+        return None;
+    };
+    let key = checker.value_expr(call.arg(1)?)?;
+    let (map, key) = checker.map_with_key(name, Some(key), span)?;
+    checker.whole_map(name, span);
+    Some(Expr { kind: ExprKind::MapCall { op, map, key: key.map(Box::new) }, ty: Type::Bool, span: call.span })
+}
+
+pub(super) fn has_key(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    with_key(checker, call, MapOp::HasKey)
+}
+
+/// `delete(@m, key)`, `delete(@scalar)`, and the older `delete(@m[key])`, which took several.
+pub(super) fn delete(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let arg = call.arg(0)?;
+    if let ast::ExprKind::Map { name, key: Some(key) } = &arg.kind {
+        let (map, key) = checker.map_access(name, Some(key), arg.span)?;
+        checker.whole_map(name, arg.span);
+        let kind = ExprKind::MapCall { op: MapOp::Delete, map, key: key.map(Box::new) };
+        if let Some(extra) = call.arg(1) {
+            checker
+                .error("argument-count", "delete() of an element takes no further argument", extra.span)
+                .help("one call per element: `delete(@m[a]); delete(@m[b]);`");
+            return None;
+        }
+        return Some(Expr { kind, ty: Type::Bool, span: call.span });
+    }
+    if call.args.len() == 2 {
+        return with_key(checker, call, MapOp::Delete);
+    }
+    let map = map_arg(checker, call)?;
+    if let Some(KeyFlow::Keyed(_)) = checker.map_key(map) {
+        let name = checker.map_name(map);
+        checker
+            .error("map-key", format!("delete(@{name}) needs a key"), call.span)
+            .help(format!("`delete(@{name}, key)` for one element, `clear(@{name})` for all"));
+        return None;
+    }
+    checker.key_flow(map, KeyFlow::Scalar, arg.span);
+    let kind = ExprKind::MapCall { op: MapOp::Delete, map, key: None };
+    Some(Expr { kind, ty: Type::Bool, span: call.span })
+}

@@ -1,0 +1,339 @@
+//! The builtins, functions and aggregations: one row each. What a row's rule does stands in the module of its subject; lookups,
+//! argument counts, listings and suggestions come from the rows alone. Every row may be used with or without parentheses.
+
+mod aggregations;
+mod compile_time;
+pub mod format;
+mod maps;
+mod network;
+mod output;
+mod process;
+mod symbols;
+mod text;
+
+use std::ops::RangeInclusive;
+
+use tapline_grammar::ast;
+use tapline_grammar::span::Span;
+
+use crate::check::Checker;
+use crate::program::{Aggregate, Clock};
+use crate::typed::{Expr, ExprKind, Op};
+use crate::types::Type;
+
+/// What a row is, for listings and for where it may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A value of the moment: `pid`.
+    Builtin,
+    /// A function with arguments.
+    Function,
+    /// A value for `@map = …` only.
+    Aggregation,
+}
+
+/// How a call is checked and what it becomes.
+#[derive(Clone, Copy)]
+pub(crate) enum Rule {
+    /// One operation without arguments.
+    Value(Op, fn() -> Type),
+    /// A rule of its own.
+    Call(fn(&mut Checker<'_>, &Call<'_>) -> Option<Expr>),
+    /// An aggregation and what it aggregates.
+    Aggregate(fn(&mut Checker<'_>, &Call<'_>) -> Option<(Aggregate, Option<Expr>)>),
+}
+
+/// A builtin, function or aggregation.
+pub struct Row {
+    /// As a script writes it.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// Number of arguments.
+    pub args: RangeInclusive<usize>,
+    /// How it is called, for messages and listings.
+    pub usage: &'static str,
+    /// What it does, in one line.
+    pub docs: &'static str,
+    /// Changes the system: needs `--unsafe`.
+    pub unsafe_: bool,
+    pub(crate) rule: Rule,
+}
+
+impl std::fmt::Debug for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// A call of a row in the script.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call<'s> {
+    /// What is called.
+    pub row: &'static Row,
+    /// With what.
+    pub args: &'s [ast::Expr],
+    /// The whole call.
+    pub span: Span,
+}
+
+impl<'s> Call<'s> {
+    /// An argument by position.
+    pub fn arg(&self, n: usize) -> Option<&'s ast::Expr> {
+        self.args.get(n)
+    }
+    /// The call as an operation.
+    pub fn op(&self, op: Op, args: Vec<Expr>, ty: Type) -> Expr {
+        Expr { kind: ExprKind::Call(op, args), ty, span: self.span }
+    }
+}
+
+/// Any number of arguments.
+const MANY: usize = 128;
+
+const fn value(name: &'static str, docs: &'static str, op: Op, ty: fn() -> Type) -> Row {
+    Row { name, kind: Kind::Builtin, args: 0..=0, usage: name, docs, unsafe_: false, rule: Rule::Value(op, ty) }
+}
+
+const fn builtin(
+    name: &'static str,
+    args: RangeInclusive<usize>,
+    usage: &'static str,
+    docs: &'static str,
+    rule: fn(&mut Checker<'_>, &Call<'_>) -> Option<Expr>,
+) -> Row {
+    Row { name, kind: Kind::Builtin, args, usage, docs, unsafe_: false, rule: Rule::Call(rule) }
+}
+
+const fn function(
+    name: &'static str,
+    args: RangeInclusive<usize>,
+    usage: &'static str,
+    docs: &'static str,
+    rule: fn(&mut Checker<'_>, &Call<'_>) -> Option<Expr>,
+) -> Row {
+    Row { name, kind: Kind::Function, args, usage, docs, unsafe_: false, rule: Rule::Call(rule) }
+}
+
+const fn unsafe_function(
+    name: &'static str,
+    args: RangeInclusive<usize>,
+    usage: &'static str,
+    docs: &'static str,
+    rule: fn(&mut Checker<'_>, &Call<'_>) -> Option<Expr>,
+) -> Row {
+    Row { name, kind: Kind::Function, args, usage, docs, unsafe_: true, rule: Rule::Call(rule) }
+}
+
+const fn aggregation(
+    name: &'static str,
+    args: RangeInclusive<usize>,
+    usage: &'static str,
+    docs: &'static str,
+    rule: fn(&mut Checker<'_>, &Call<'_>) -> Option<(Aggregate, Option<Expr>)>,
+) -> Row {
+    Row { name, kind: Kind::Aggregation, args, usage, docs, unsafe_: false, rule: Rule::Aggregate(rule) }
+}
+
+const fn u32_type() -> Type {
+    Type::U32
+}
+const fn u64_type() -> Type {
+    Type::U64
+}
+const fn comm_type() -> Type {
+    Type::Str(16)
+}
+const fn username_type() -> Type {
+    Type::Username
+}
+
+/// All rows.
+pub static ROWS: &[Row] = &[
+    // The process.
+    builtin("pid", 0..=1, "pid", "process id", process::pid),
+    builtin("tid", 0..=1, "tid", "thread id", process::tid),
+    value("uid", "user id", Op::Uid, u32_type),
+    value("gid", "group id", Op::Gid, u32_type),
+    value("username", "name of the user", Op::Username, username_type),
+    value("comm", "name of the thread", Op::Comm, comm_type),
+    value("cgroup", "id of the cgroup (version 2)", Op::Cgroup, u64_type),
+    builtin("curtask", 0..=0, "curtask", "the current task, a struct task_struct *", process::curtask),
+    builtin("ppid", 0..=1, "ppid", "process id of the parent", process::ppid),
+    builtin("pcomm", 0..=1, "pcomm", "name of the process", process::pcomm),
+    builtin("cpid", 0..=0, "cpid", "process id of the command of -c", process::cpid),
+    builtin("has_cpid", 0..=0, "has_cpid", "true when -c started a command", process::has_cpid),
+    // Time and place.
+    builtin("nsecs", 0..=1, "nsecs[(clock)]", "nanoseconds of a clock, by default since boot", process::nsecs),
+    value("elapsed", "nanoseconds since tracing began", Op::Elapsed, u64_type),
+    value("jiffies", "the kernel's tick counter", Op::Jiffies, u64_type),
+    value("cpu", "number of the processor", Op::Cpu, u32_type),
+    value("numaid", "number of the NUMA node", Op::NumaNode, u32_type),
+    builtin("ncpus", 0..=0, "ncpus", "number of processors", process::ncpus),
+    value("rand", "a random number", Op::Random, u32_type),
+    // The event.
+    builtin("ctx", 0..=0, "ctx", "the program's context", process::ctx),
+    builtin("retval", 0..=0, "retval", "value returned by the function", process::retval),
+    builtin("func", 0..=0, "func", "name of the traced function", process::func),
+    builtin("probe", 0..=0, "probe", "full name of the probe", process::probe),
+    builtin("probetype", 0..=0, "probetype", "name of the probe's provider", process::probetype),
+    function("reg", 1..=1, "reg(\"name\")", "contents of a register", process::reg),
+    // Stacks and symbols.
+    builtin("kstack", 0..=2, "kstack[([mode,] [limit])]", "kernel stack", symbols::kstack),
+    builtin("ustack", 0..=2, "ustack[([mode,] [limit])]", "user stack", symbols::ustack),
+    function("ksym", 1..=1, "ksym(address)", "name of a kernel address", symbols::ksym),
+    function("usym", 1..=1, "usym(address)", "name of a user address", symbols::usym),
+    function("kaddr", 1..=1, "kaddr(\"name\")", "address of a kernel symbol", symbols::kaddr),
+    function("kptr", 1..=1, "kptr(pointer)", "the pointer as one into kernel memory", symbols::kptr),
+    function("uptr", 1..=1, "uptr(pointer)", "the pointer as one into user memory", symbols::uptr),
+    // Text and bytes.
+    function("str", 1..=2, "str(pointer [, length])", "the string at an address", text::str),
+    function("buf", 1..=2, "buf(pointer [, length])", "the bytes at an address", text::buf),
+    function(
+        "strncmp",
+        3..=3,
+        "strncmp(a, b, length)",
+        "0 when the first bytes of two strings are equal",
+        text::strncmp,
+    ),
+    function("strlen", 1..=1, "strlen(string)", "length of a string", text::strlen),
+    function(
+        "strcontains",
+        2..=2,
+        "strcontains(haystack, needle)",
+        "true when a string holds another",
+        text::strcontains,
+    ),
+    function("bswap", 1..=1, "bswap(number)", "the bytes of a number in reverse order", text::bswap),
+    function("strerror", 1..=1, "strerror(number)", "text of an error number", text::strerror),
+    function("signal_name", 1..=1, "signal_name(number)", "name of a signal", text::signal_name),
+    function("syscall_name", 1..=1, "syscall_name(number)", "name of a system call", text::syscall_name),
+    function("strftime", 2..=2, "strftime(\"format\", nsecs)", "a time as text", text::strftime),
+    // Addresses of the network and control groups.
+    function("ntop", 1..=2, "ntop([family,] address)", "text of an IP address", network::ntop),
+    function("macaddr", 1..=1, "macaddr(bytes)", "text of a hardware address", network::macaddr),
+    function("cgroup_path", 1..=2, "cgroup_path(id [, \"filter\"])", "path of a cgroup", network::cgroup_path),
+    // Maps.
+    function("delete", 1..=2, "delete(@map [, key])", "removes a key; true when it was there", maps::delete),
+    function("has_key", 2..=2, "has_key(@map, key)", "true when the key is there", maps::has_key),
+    function("len", 1..=1, "len(@map)", "number of keys", maps::len),
+    function("clear", 1..=1, "clear(@map)", "removes all keys", maps::clear),
+    function("zero", 1..=1, "zero(@map)", "sets all values to zero", maps::zero),
+    // Output.
+    function("printf", 1..=MANY, "printf(\"format\", …)", "prints by a format", output::printf),
+    function("print", 1..=3, "print(value), print(@map [, top [, div]])", "prints a value or a map", output::print),
+    function("time", 0..=1, "time([\"format\"])", "prints the time of day", output::time),
+    function("join", 1..=2, "join(argv [, \"separator\"])", "prints an array of strings", output::join),
+    function("cat", 1..=MANY, "cat(\"format\", …)", "prints a file", output::cat),
+    unsafe_function("system", 1..=MANY, "system(\"format\", …)", "runs a shell command", output::system),
+    function("exit", 0..=1, "exit([status])", "ends tracing", output::exit),
+    unsafe_function("signal", 1..=1, "signal(number | \"name\")", "sends a signal to the process", process::signal),
+    // Known while compiling.
+    function("is_str", 1..=1, "is_str(value)", "true for strings", compile_time::is_str),
+    function("is_ptr", 1..=1, "is_ptr(value)", "true for pointers", compile_time::is_ptr),
+    function("is_array", 1..=1, "is_array(value)", "true for arrays", compile_time::is_array),
+    function("is_integer", 1..=1, "is_integer(value)", "true for integers", compile_time::is_integer),
+    function(
+        "is_unsigned_integer",
+        1..=1,
+        "is_unsigned_integer(value)",
+        "true for unsigned integers",
+        compile_time::is_unsigned_integer,
+    ),
+    function("is_literal", 1..=1, "is_literal(value)", "true for literals", compile_time::is_literal),
+    // Aggregations.
+    aggregation("count", 0..=0, "count()", "how often", aggregations::count),
+    aggregation("sum", 1..=1, "sum(number)", "the sum", aggregations::sum),
+    aggregation("avg", 1..=1, "avg(number)", "the average", aggregations::avg),
+    aggregation("min", 1..=1, "min(number)", "the smallest", aggregations::min),
+    aggregation("max", 1..=1, "max(number)", "the largest", aggregations::max),
+    aggregation("stats", 1..=1, "stats(number)", "count, average and total", aggregations::stats),
+    aggregation("hist", 1..=2, "hist(number [, bits])", "histogram by powers of two", aggregations::hist),
+    aggregation("lhist", 4..=4, "lhist(number, min, max, step)", "histogram by equal steps", aggregations::lhist),
+];
+
+/// The row of a name.
+pub fn find(name: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.name == name)
+}
+
+/// All names, for suggestions.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().map(|row| row.name)
+}
+
+/// A name of a clock.
+pub(crate) fn clock(name: &str) -> Option<Clock> {
+    match name {
+        "boot" => Some(Clock::Boot),
+        "monotonic" => Some(Clock::Monotonic),
+        "tai" | "sw_tai" => Some(Clock::Tai),
+        _ => None,
+    }
+}
+
+impl Checker<'_> {
+    /// A call of a row.
+    pub(crate) fn builtin(&mut self, call: &Call<'_>) -> Option<Expr> {
+        self.admit(call)?;
+        match call.row.rule {
+            Rule::Value(op, ty) => Some(call.op(op, Vec::new(), ty())),
+            Rule::Call(rule) => rule(self, call),
+            Rule::Aggregate(_) => {
+                let usage = call.row.usage;
+                self.error("aggregation", format!("{}() must be assigned to a map", call.row.name), call.span)
+                    .label("an aggregation has no value of its own")
+                    .help(format!("`@name = {usage}` or `@name[key] = {usage}`"));
+                None
+            }
+        }
+    }
+
+    /// The call of an aggregation that is assigned to a map.
+    pub(crate) fn aggregation(&mut self, call: &Call<'_>) -> Option<(Aggregate, Option<Expr>)> {
+        self.admit(call)?;
+        match call.row.rule {
+            Rule::Aggregate(rule) => rule(self, call),
+            _ => None,
+        }
+    }
+
+    fn admit(&mut self, call: &Call<'_>) -> Option<()> {
+        let row = call.row;
+        if row.unsafe_ && !self.options.allow_unsafe {
+            self.error("unsafe", format!("{}() can change the system", row.name), call.span)
+                .label("not allowed without --unsafe")
+                .help("run the script with `--unsafe` if this is what you want");
+            return None;
+        }
+        let given = call.args.len();
+        if row.args.contains(&given) {
+            return Some(());
+        }
+        let (least, most) = (*row.args.start(), *row.args.end());
+        let wanted = match (least, most) {
+            (0, 0) => "no arguments".to_owned(),
+            (a, b) if a == b => format!("{a} argument{}", if a == 1 { "" } else { "s" }),
+            (a, MANY) => format!("at least {a} argument{}", if a == 1 { "" } else { "s" }),
+            (a, b) => format!("{a} to {b} arguments"),
+        };
+        self.error("argument-count", format!("{}() takes {wanted}, not {given}", row.name), call.span)
+            .help(format!("use it as `{}`", row.usage));
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_usages_name_their_row() {
+        for row in ROWS {
+            assert_eq!(ROWS.iter().filter(|other| other.name == row.name).count(), 1, "{}", row.name);
+            assert!(row.usage.starts_with(row.name), "{}", row.name);
+            assert!(!row.docs.is_empty() && row.docs.len() < 80, "{}", row.name);
+        }
+        assert!(find("printf").is_some() && find("prinft").is_none());
+    }
+}

@@ -1,0 +1,108 @@
+//! Addresses of the network, and paths of control groups.
+
+use std::rc::Rc;
+
+use super::Call;
+use crate::check::{Checker, constant_number, int_literal};
+use crate::typed::{Expr, Op};
+use crate::types::layout::size_of;
+use crate::types::{IntType, Type};
+
+/// Linux' numbers of the address families.
+const AF_INET: i128 = 2;
+const AF_INET6: i128 = 10;
+
+/// Bytes that lie in memory, as a pointer to so many bytes; `None` for what has no fixed size.
+fn bytes(checker: &Checker<'_>, value: Expr) -> Option<(Expr, u32)> {
+    let array = |len| Type::Array(Rc::new(Type::Int(IntType::U8)), len);
+    match &value.ty {
+        Type::Array(..) => {
+            let size = size_of(&value.ty, &checker.types.aggregates);
+            Some((value, size))
+        }
+        Type::Str(capacity) => {
+            let size = *capacity;
+            Some((checker.decay(value, array(size)), size))
+        }
+        // `struct in6_addr` and its like.
+        Type::Struct(_) => {
+            let size = size_of(&value.ty, &checker.types.aggregates);
+            Some((checker.decay(value, array(size)), size))
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn ntop(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let last = call.args.len().checked_sub(1)?;
+    let family_arg = (last == 1).then(|| call.arg(0)).flatten();
+    let family = family_arg.map(|arg| checker.number_arg("ntop", arg));
+    let value = checker.value_expr(call.arg(last)?)?;
+    let span = value.span;
+    let known = match &family {
+        Some(Some(family)) => constant_number(family),
+        Some(None) => return None,
+        None => None,
+    };
+    let (value, size) = match &value.ty {
+        Type::Int(_) => (checker.convert(value, &Type::U32), 4),
+        Type::Ptr(..) => {
+            // How many bytes lie there depends on the family.
+            let len = if known == Some(AF_INET) || family.is_none() { 4 } else { 16 };
+            let target = Type::Array(Rc::new(Type::Int(IntType::U8)), len);
+            (checker.pointer_to(target, value), len)
+        }
+        _ => {
+            let is = checker.name(&value.ty);
+            match bytes(checker, value) {
+                Some((value, size @ (4 | 16))) => (value, size),
+                _ => {
+                    checker
+                        .error("argument-type", format!("ntop() takes an address of 4 or 16 bytes, not {is}"), span)
+                        .label(format!("this is {is}"));
+                    return None;
+                }
+            }
+        }
+    };
+    if known == Some(AF_INET6) && size == 4 {
+        checker
+            .error("argument-type", "an IPv6 address has 16 bytes", span)
+            .label("this has 4")
+            .help("take the field that holds all of it, for instance `sk_v6_daddr`");
+        return None;
+    }
+    let family = match family.flatten() {
+        Some(family) => family,
+        None => int_literal(if size == 4 { AF_INET } else { AF_INET6 }, call.span),
+    };
+    let family = checker.convert(family, &Type::U64);
+    Some(call.op(Op::Inet, vec![family, value], Type::Inet))
+}
+
+pub(super) fn macaddr(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let value = checker.value_expr(call.arg(0)?)?;
+    let span = value.span;
+    let is = checker.name(&value.ty);
+    let six = Type::Array(Rc::new(Type::Int(IntType::U8)), 6);
+    let value = match &value.ty {
+        Type::Ptr(..) | Type::Int(_) => Some(checker.pointer_to(six, value)),
+        _ => bytes(checker, value).filter(|(_, size)| *size >= 6).map(|(value, _)| value),
+    };
+    let Some(value) = value else {
+        checker
+            .error("argument-type", format!("macaddr() takes six bytes, not {is}"), span)
+            .label(format!("this is {is}"));
+        return None;
+    };
+    Some(call.op(Op::Mac, vec![value], Type::Mac))
+}
+
+pub(super) fn cgroup_path(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let id = checker.number_arg("cgroup_path", call.arg(0)?);
+    let filter = match call.arg(1) {
+        None => String::new(),
+        Some(arg) => String::from_utf8_lossy(&checker.literal_string("the filter of cgroup_path()", arg)?).into_owned(),
+    };
+    Some(checker.convert(id?, &Type::CgroupPath { filter: filter.into() }))
+}

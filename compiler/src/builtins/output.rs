@@ -1,0 +1,194 @@
+//! What is printed and what ends tracing: actions that user space carries out.
+
+use tapline_grammar::ast;
+
+use super::Call;
+use super::format::{self, Accepts};
+use super::maps::whole;
+use crate::check::{Checker, void};
+use crate::program::{ActionKind, Aggregate, Format, FormatNumber, FormatPiece};
+use crate::typed::{Expr, Op, Stmt, StmtKind};
+use crate::types::Type;
+
+/// Format of `time()` when the script gives none.
+const DEFAULT_TIME: &str = "%H:%M:%S\n";
+
+/// The format and the arguments of `printf` and its kind.
+fn formatted(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<(Format, Vec<Expr>)> {
+    let name = call.row.name;
+    let arg = call.arg(0)?;
+    let text = checker.literal_string(&format!("the format of {name}()"), arg);
+    let rest = call.args.get(1..).unwrap_or_default();
+    let values: Vec<Option<Expr>> = rest.iter().map(|arg| checker.value_expr(arg)).collect();
+    let format = match format::parse(&text?) {
+        Ok(format) => format,
+        Err(error) => {
+            checker.error("format", format!("in the format of {name}(): {}", error.message), arg.span).help(error.help);
+            return None;
+        }
+    };
+    let wanted = format::arguments(&format);
+    if wanted != values.len() {
+        let (given, few) = (values.len(), values.len() < wanted);
+        let what = if few { "not enough arguments" } else { "too many arguments" };
+        let message = format!("{what} for the format of {name}(): {wanted} wanted, {given} given");
+        let report = checker.error("format", message, call.span);
+        if few {
+            report.also(arg.span, format!("this format takes {wanted}"));
+        } else if let Some(extra) = rest.get(wanted) {
+            report.also(extra.span, "no conversion in the format for this");
+        }
+        return None;
+    }
+    let values = values.into_iter().collect::<Option<Vec<Expr>>>()?;
+    let mut fine = true;
+    for piece in &format.pieces {
+        let FormatPiece::Spec(spec) = piece else { continue };
+        for number in [spec.width, spec.precision].into_iter().flatten() {
+            if let FormatNumber::Arg(n) = number
+                && let Some(value) = values.get(n as usize)
+                && !matches!(value.ty, Type::Int(_))
+            {
+                let is = checker.name(&value.ty);
+                checker.error("format", format!("`*` takes a number, not {is}"), value.span);
+                fine = false;
+            }
+        }
+        let Some(value) = values.get(spec.arg as usize) else { continue };
+        let accepts = format::accepts(spec.conversion, &value.ty);
+        if let Accepts::No(instead) = accepts {
+            let is = checker.name(&value.ty);
+            let letters = format::letters(spec.conversion);
+            checker
+                .error("format", format!("`%{letters}` does not print {is}"), value.span)
+                .label(format!("this is {is}"))
+                .also(arg.span, format!("`%{letters}` in this format"))
+                .help(format!("use `%{instead}`"));
+            fine = false;
+        }
+    }
+    fine.then_some((format, values))
+}
+
+pub(super) fn printf(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let (format, args) = formatted(checker, call)?;
+    Some(checker.send(ActionKind::Printf(format), args, call.span))
+}
+
+pub(super) fn cat(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let (format, args) = formatted(checker, call)?;
+    Some(checker.send(ActionKind::Cat(format), args, call.span))
+}
+
+pub(super) fn system(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let (format, args) = formatted(checker, call)?;
+    Some(checker.send(ActionKind::System(format), args, call.span))
+}
+
+pub(super) fn print(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let arg = call.arg(0)?;
+    if let Some((name, span)) = whole(arg) {
+        return print_map(checker, call, name, span);
+    }
+    if let ast::ExprKind::Map { name, key: Some(_) } = &arg.kind
+        && let Some(extra) = call.arg(1)
+    {
+        let message = "print() of one element takes no further argument";
+        checker.error("argument-count", message, extra.span).help(format!("`print(@{name}, top, div)` prints the map"));
+        return None;
+    }
+    if let Some(extra) = call.arg(1) {
+        checker
+            .error("argument-count", "print() of a value takes no further argument", extra.span)
+            .help("use printf() for a format");
+        return None;
+    }
+    let value = checker.value_expr(arg)?;
+    if matches!(value.ty, Type::Strings) {
+        return None;
+    }
+    Some(checker.send(ActionKind::PrintValue, vec![value], call.span))
+}
+
+fn print_map(
+    checker: &mut Checker<'_>,
+    call: &Call<'_>,
+    name: &str,
+    span: tapline_grammar::span::Span,
+) -> Option<Expr> {
+    let map = checker.whole_map(name, span);
+    let mut number = |n: usize, what: &str| match call.arg(n) {
+        None => Some(0),
+        Some(arg) => {
+            let value = checker.literal_number(what, arg)?;
+            let number = u64::try_from(value).ok();
+            if number.is_none() {
+                checker.error("argument", format!("{what} is not negative"), arg.span);
+            }
+            number
+        }
+    };
+    let (top, div) = (number(1, "the number of entries"), number(2, "the divisor"));
+    let (top, div) = (top?, div?);
+    if let (Some(arg), Some(Type::Aggregate(Aggregate::LinearHist { .. }))) =
+        (call.arg(2), checker.peek_value(map).map(|flow| flow.ty()))
+        && div > 1
+    {
+        checker.warning("argument", "the divisor does not change a linear histogram", arg.span);
+    }
+    Some(checker.send(ActionKind::PrintMap { map, top, div }, Vec::new(), call.span))
+}
+
+pub(super) fn time(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let format = match call.arg(0) {
+        None => DEFAULT_TIME.to_owned(),
+        Some(arg) => String::from_utf8_lossy(&checker.literal_string("the format of time()", arg)?).into_owned(),
+    };
+    Some(checker.send(ActionKind::Time(format), Vec::new(), call.span))
+}
+
+pub(super) fn join(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let value = checker.value_expr(call.arg(0)?);
+    let separator = match call.arg(1) {
+        None => " ".to_owned(),
+        Some(arg) => String::from_utf8_lossy(&checker.literal_string("the separator of join()", arg)?).into_owned(),
+    };
+    let value = value?;
+    let span = value.span;
+    let text = Type::Ptr(
+        std::rc::Rc::new(Type::Int(crate::types::IntType { size: 1, signed: true })),
+        checker.default_space(),
+    );
+    let pointer = match &value.ty {
+        Type::Ptr(..) => value,
+        Type::Int(_) => checker.pointer_to(text, value),
+        ty => {
+            let is = checker.name(ty);
+            checker
+                .error("argument-type", format!("join() takes an array of strings, not {is}"), span)
+                .label(format!("this is {is}"))
+                .help("for instance `join(args.argv)` in tracepoint:syscalls:sys_enter_execve");
+            return None;
+        }
+    };
+    let strings = call.op(Op::Argv, vec![pointer], Type::Strings);
+    Some(checker.send(ActionKind::Join(separator), vec![strings], call.span))
+}
+
+pub(super) fn exit(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let status = match call.arg(0) {
+        None => Vec::new(),
+        Some(arg) => {
+            let status = checker.number_arg("exit", arg)?;
+            vec![checker.convert(status, &Type::I64)]
+        }
+    };
+    let send = checker.send(ActionKind::Exit, status, call.span);
+    let mut stmts = match send.kind {
+        crate::typed::ExprKind::Block(block) => block.stmts,
+        _ => Vec::new(),
+    };
+    // Nothing after exit() runs.
+    stmts.push(Stmt { kind: StmtKind::Return(None), span: call.span });
+    Some(void(stmts, call.span))
+}

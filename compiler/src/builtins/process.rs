@@ -1,0 +1,159 @@
+//! The process, the clocks, and what the event offers.
+
+use std::rc::Rc;
+
+use super::{Call, clock};
+use crate::check::{Checker, bare_name, constant_bool, int_literal, text_literal};
+use crate::program::Clock;
+use crate::similar;
+use crate::target::Feature;
+use crate::typed::{Expr, Op};
+use crate::types::constants::SIGNALS;
+use crate::types::{AddrSpace, Type};
+
+/// Names of the namespaces that `pid` and `tid` take.
+const NAMESPACES: [&str; 2] = ["curr_ns", "init"];
+
+fn in_namespace(checker: &mut Checker<'_>, call: &Call<'_>, op: Op) -> Option<Expr> {
+    if let Some(arg) = call.arg(0) {
+        let name = bare_name(arg).unwrap_or_default();
+        if !NAMESPACES.contains(&name) {
+            let close = similar::closest(name, NAMESPACES).map(str::to_owned);
+            checker
+                .error("argument", format!("{}() takes `curr_ns` or `init`", call.row.name), arg.span)
+                .suggest(close);
+            return None;
+        }
+    }
+    Some(call.op(op, Vec::new(), Type::U32))
+}
+
+pub(super) fn pid(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    in_namespace(checker, call, Op::Pid)
+}
+
+pub(super) fn tid(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    in_namespace(checker, call, Op::Tid)
+}
+
+pub(super) fn curtask(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    // Without BTF the task is an address like any other.
+    let target = checker.types.composite("task_struct", false).unwrap_or(Type::Void);
+    Some(call.op(Op::CurrentTask, Vec::new(), Type::Ptr(Rc::new(target), AddrSpace::Kernel)))
+}
+
+/// The task given as argument, else the current one, and fields of it.
+fn of_task(checker: &mut Checker<'_>, call: &Call<'_>, path: &[&str]) -> Option<Expr> {
+    let mut value = match call.arg(0) {
+        Some(arg) => {
+            let task = checker.value_expr(arg)?;
+            let target = checker.types.composite("task_struct", false)?;
+            checker.pointer_to(target, task)
+        }
+        None => curtask(checker, call)?,
+    };
+    for name in path {
+        value = checker.field_of(value, name, call.span, call.span)?;
+    }
+    Some(value)
+}
+
+pub(super) fn ppid(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    of_task(checker, call, &["real_parent", "tgid"])
+}
+
+pub(super) fn pcomm(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    of_task(checker, call, &["group_leader", "comm"])
+}
+
+pub(super) fn cpid(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let pid = checker.script.config.pid;
+    if pid.is_none() {
+        checker.warning("no-child", "there is no command of -c: cpid is 0", call.span);
+    }
+    let pid = int_literal(i128::from(pid.unwrap_or(0)), call.span);
+    Some(checker.convert(pid, &Type::U32))
+}
+
+pub(super) fn has_cpid(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    Some(constant_bool(checker.script.config.pid.is_some(), call.span))
+}
+
+pub(super) fn nsecs(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let clock = match call.arg(0) {
+        None => Clock::Boot,
+        Some(arg) => {
+            let name = bare_name(arg).unwrap_or_default();
+            let Some(clock) = clock(name) else {
+                let close = similar::closest(name, ["boot", "monotonic", "tai", "sw_tai"]).map(str::to_owned);
+                checker
+                    .error("argument", "unknown clock", arg.span)
+                    .note("clocks are: boot, monotonic, tai, sw_tai")
+                    .suggest(close);
+                return None;
+            };
+            clock
+        }
+    };
+    if clock == Clock::Tai && !checker.target.has(Feature::KtimeTai) {
+        checker
+            .error("kernel-feature", "this kernel cannot read the clock `tai` in a program", call.span)
+            .help("use `nsecs` or `nsecs(monotonic)`");
+        return None;
+    }
+    Some(call.op(Op::Nsecs(clock), Vec::new(), Type::U64))
+}
+
+pub(super) fn ncpus(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let cpus = int_literal(i128::from(checker.target.possible_cpus()), call.span);
+    Some(checker.convert(cpus, &Type::U64))
+}
+
+pub(super) fn ctx(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    checker.raw_context(call.span)
+}
+
+pub(super) fn retval(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    checker.return_value(call.span)
+}
+
+pub(super) fn func(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    checker.function(call.span)
+}
+
+pub(super) fn probe(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    Some(checker.probe_name(call.span))
+}
+
+pub(super) fn probetype(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    Some(checker.probe_type(call.span))
+}
+
+pub(super) fn reg(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let name = checker.literal_string("the argument of reg()", call.arg(0)?)?;
+    checker.register(&String::from_utf8_lossy(&name), call.span)
+}
+
+pub(super) fn signal(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let arg = call.arg(0)?;
+    if !checker.runs_in_a_process() {
+        checker.error("not-available-here", "signal() needs a probe that runs in a process", call.span);
+        return None;
+    }
+    let value = checker.value_expr(arg)?;
+    let number = match text_literal(&value) {
+        Some(name) => {
+            let name = String::from_utf8_lossy(name).to_ascii_uppercase();
+            let full = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
+            let Some((_, number)) = SIGNALS.iter().find(|(own, _)| *own == full) else {
+                let close = similar::closest(&full, SIGNALS.iter().map(|(name, _)| *name)).map(str::to_owned);
+                checker.error("unknown-signal", format!("there is no signal `{full}`"), arg.span).suggest(close);
+                return None;
+            };
+            int_literal(i128::from(*number), arg.span)
+        }
+        None => checker.number_arg("signal", arg)?,
+    };
+    let number = checker.convert(number, &Type::U32);
+    Some(call.op(Op::Signal, vec![number], Type::Void))
+}

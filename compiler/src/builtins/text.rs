@@ -1,0 +1,194 @@
+//! Strings, bytes, and numbers that are printed as text.
+
+use super::Call;
+use crate::check::{Checker, constant_number, int_literal};
+use crate::program::Clock;
+use crate::typed::{Expr, ExprKind, Op};
+use crate::types::layout::size_of;
+use crate::types::{IntType, Type};
+
+const CHAR: Type = Type::Int(IntType { size: 1, signed: true });
+
+/// The address of characters: a pointer, a number that is one, or an array in memory.
+fn address(checker: &mut Checker<'_>, call: &Call<'_>, value: Expr) -> Option<Expr> {
+    match &value.ty {
+        Type::Ptr(..) => Some(value),
+        Type::Int(_) => Some(checker.pointer_to(CHAR, value)),
+        Type::Array(elem, _) if matches!(**elem, Type::Int(IntType { size: 1, .. })) => {
+            Some(checker.decay(value, CHAR))
+        }
+        ty => {
+            let is = checker.name(ty);
+            let message = format!("{}() takes a pointer to characters, not {is}", call.row.name);
+            checker.error("argument-type", message, value.span).label(format!("this is {is}"));
+            None
+        }
+    }
+}
+
+pub(super) fn str(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let limit = checker.script.limits.max_strlen;
+    let value = checker.value_expr(call.arg(0)?);
+    let length = match call.arg(1) {
+        Some(arg) => Some((checker.number_arg("str", arg)?, arg.span)),
+        None => None,
+    };
+    let value = value?;
+    let own = match &value.ty {
+        Type::Str(capacity) => Some(*capacity),
+        Type::Array(_, len) if *len > 0 => Some(len.saturating_add(1)),
+        _ => None,
+    };
+    let mut capacity = own.unwrap_or(limit).min(limit);
+    let mut bytes = None;
+    if let Some((length, span)) = length {
+        match constant_number(&length) {
+            Some(n) if n > i128::from(limit) => {
+                checker
+                    .warning("string-length", format!("strings have at most {limit} bytes"), span)
+                    .label(format!("taken as {limit}"))
+                    .help("raise the limit: `config = { max_strlen = … }`");
+            }
+            Some(n) if n < 0 => {
+                checker.error("string-length", "a length is not negative", span);
+                return None;
+            }
+            Some(n) => {
+                // One byte more than is read, so that a string that fills the length does not count as cut.
+                capacity = u32::try_from(n).unwrap_or(limit).saturating_add(1).min(limit);
+                bytes = Some(int_literal(n, span));
+            }
+            None => bytes = Some(checker.convert(length, &Type::U64)),
+        }
+    }
+    if matches!(value.ty, Type::Str(_)) {
+        return Some(if bytes.is_some() { checker.convert(value, &Type::Str(capacity)) } else { value });
+    }
+    let pointer = address(checker, call, value)?;
+    let mut args = vec![pointer];
+    if let Some(bytes) = bytes {
+        args.push(checker.convert(bytes, &Type::U64));
+    } else if own.is_some() {
+        let all = int_literal(i128::from(capacity), call.span);
+        args.push(checker.convert(all, &Type::U64));
+    }
+    Some(call.op(Op::Str, args, Type::Str(capacity)))
+}
+
+pub(super) fn buf(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let limit = checker.script.limits.max_strlen;
+    let value = checker.value_expr(call.arg(0)?);
+    let length = match call.arg(1) {
+        Some(arg) => Some(checker.number_arg("buf", arg)?),
+        None => None,
+    };
+    let value = value?;
+    let own = match &value.ty {
+        Type::Array(..) | Type::Str(_) => Some(size_of(&value.ty, &checker.types.aggregates)),
+        Type::Struct(_) => Some(size_of(&value.ty, &checker.types.aggregates)),
+        _ => None,
+    };
+    let length = match (length, own) {
+        (Some(length), _) => length,
+        (None, Some(size)) => int_literal(i128::from(size), call.span),
+        (None, None) => {
+            checker
+                .error("argument-count", "buf() of a pointer needs a length", call.span)
+                .help("use it as `buf(pointer, length)`");
+            return None;
+        }
+    };
+    let capacity = match constant_number(&length) {
+        Some(n) => u32::try_from(n).unwrap_or(limit).clamp(1, limit),
+        None => own.unwrap_or(limit).min(limit),
+    };
+    let pointer = match &value.ty {
+        Type::Ptr(..) => value,
+        Type::Int(_) => checker.pointer_to(CHAR, value),
+        Type::Array(..) | Type::Str(_) | Type::Struct(_) => checker.decay(value, CHAR),
+        _ => address(checker, call, value)?,
+    };
+    let length = checker.convert(length, &Type::U64);
+    Some(call.op(Op::Buf, vec![pointer, length], Type::Buf(capacity)))
+}
+
+/// A string, or the string at a pointer.
+fn string(checker: &mut Checker<'_>, call: &Call<'_>, n: usize) -> Option<Expr> {
+    let value = checker.value_expr(call.arg(n)?)?;
+    if matches!(value.ty, Type::Str(_)) {
+        return Some(value);
+    }
+    let limit = checker.script.limits.max_strlen;
+    let span = value.span;
+    let pointer = address(checker, call, value)?;
+    Some(Expr { kind: ExprKind::Call(Op::Str, vec![pointer]), ty: Type::Str(limit), span })
+}
+
+pub(super) fn strncmp(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let (a, b) = (string(checker, call, 0), string(checker, call, 1));
+    let length = checker.literal_number("the length of strncmp()", call.arg(2)?)?;
+    let arg = call.arg(2)?;
+    if length < 0 {
+        checker.error("string-length", "a length is not negative", arg.span);
+        return None;
+    }
+    let length = int_literal(i128::from(length), arg.span);
+    let length = checker.convert(length, &Type::U64);
+    Some(call.op(Op::Strncmp, vec![a?, b?, length], Type::I64))
+}
+
+pub(super) fn strlen(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let text = string(checker, call, 0)?;
+    Some(call.op(Op::Strlen, vec![text], Type::I64))
+}
+
+pub(super) fn strcontains(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let (haystack, needle) = (string(checker, call, 0), string(checker, call, 1));
+    Some(call.op(Op::Strcontains, vec![haystack?, needle?], Type::Bool))
+}
+
+pub(super) fn bswap(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let value = checker.value_expr(call.arg(0)?)?;
+    let Type::Int(int) = value.ty else {
+        let is = checker.name(&value.ty);
+        checker
+            .error("argument-type", format!("bswap() takes an integer, not {is}"), value.span)
+            .label(format!("this is {is}"));
+        return None;
+    };
+    let ty = Type::Int(IntType { signed: false, ..int });
+    let value = checker.convert(value, &ty);
+    if int.size == 1 {
+        return Some(value);
+    }
+    Some(call.op(Op::ByteSwap, vec![value], ty))
+}
+
+/// A number that is kept as one and printed as text.
+fn named(checker: &mut Checker<'_>, call: &Call<'_>, ty: &Type) -> Option<Expr> {
+    let number = checker.number_arg(call.row.name, call.arg(0)?)?;
+    Some(checker.convert(number, ty))
+}
+
+pub(super) fn strerror(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    named(checker, call, &Type::ErrorText)
+}
+
+pub(super) fn signal_name(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    named(checker, call, &Type::SignalName)
+}
+
+pub(super) fn syscall_name(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    named(checker, call, &Type::SyscallName)
+}
+
+pub(super) fn strftime(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let format = checker.literal_string("the format of strftime()", call.arg(0)?);
+    let time = checker.number_arg("strftime", call.arg(1)?)?;
+    let clock = match &time.kind {
+        ExprKind::Call(Op::Nsecs(clock), _) => *clock,
+        _ => Clock::Boot,
+    };
+    let format = String::from_utf8_lossy(&format?).into_owned();
+    Some(checker.convert(time, &Type::Timestamp { format: format.into(), clock }))
+}

@@ -1,0 +1,279 @@
+//! Reaching into values: fields (a pointer to a struct is followed), elements, dereference and address.
+
+use std::rc::Rc;
+
+use tapline_grammar::ast;
+use tapline_grammar::span::Span;
+
+use super::{Checker, constant, strip_address};
+use crate::similar::closest;
+use crate::typed::{BinOp, Expr, ExprKind};
+use crate::types::aliases::{Alias, alias, renamed};
+use crate::types::{AddrSpace, IntType, StructField, StructId, Type};
+
+impl Checker<'_> {
+    /// `base.name` and `base->name`.
+    pub(super) fn field(&mut self, base: &ast::Expr, name: &ast::Name, span: Span) -> Option<Expr> {
+        if super::bare_name(base) == Some("args") || is_bare_call(base, "args") {
+            return self.argument_by_name(name, base.span, span);
+        }
+        let base = self.value_expr(base)?;
+        self.field_of(base, &name.node, name.span, span)
+    }
+
+    /// A field of a value by name.
+    pub(crate) fn field_of(&mut self, base: Expr, name: &str, name_span: Span, span: Span) -> Option<Expr> {
+        let base = match &base.ty {
+            Type::Ptr(target, _) if matches!(**target, Type::Struct(_)) => {
+                let target = (**target).clone();
+                strip_address(base, target)
+            }
+            _ => base,
+        };
+        match &base.ty {
+            Type::Struct(id) => self.struct_field(base.clone(), *id, name, name_span, span),
+            Type::Record(members) => {
+                let Some(index) = members.iter().position(|(own, _)| own == name) else {
+                    let known: Vec<String> = members.iter().map(|(name, _)| name.clone()).collect();
+                    self.unknown_field("this record", name, name_span, &known);
+                    return None;
+                };
+                let ty = members.get(index)?.1.clone();
+                Some(Expr { kind: ExprKind::Element { base: Box::new(base), index: index as u32 }, ty, span })
+            }
+            Type::Ptr(..) => {
+                let is = self.name(&base.ty);
+                self.error("no-fields", format!("{is} does not point to a struct"), span)
+                    .also(base.span, format!("this is {is}"))
+                    .help("cast it first: `((struct name *)…).field`");
+                None
+            }
+            Type::Int(_) => {
+                let is = self.name(&base.ty);
+                self.error("no-fields", format!("`{name}`: {is} has no fields"), span)
+                    .also(base.span, format!("this is {is}"))
+                    .help(format!("if it is an address, cast it first: `((struct name *)…).{name}`"));
+                None
+            }
+            _ => {
+                let is = self.name(&base.ty);
+                self.error("no-fields", format!("`{name}`: {is} has no fields"), span)
+                    .also(base.span, format!("this is {is}"));
+                None
+            }
+        }
+    }
+
+    fn struct_field(&mut self, base: Expr, id: StructId, name: &str, at: Span, span: Span) -> Option<Expr> {
+        if let Some(field) = self.types.field(id, name) {
+            return Some(self.member(base, field, span));
+        }
+        let owner = self.name(&base.ty);
+        if let Some(Alias { path, .. }) = alias(&owner, name)
+            && let Some(value) = self.walk(base.clone(), path, span)
+        {
+            return Some(value);
+        }
+        if let Some(path) = renamed(&owner, name)
+            && let Some(value) = self.walk(base, path, span)
+        {
+            let path = path.join(".");
+            self.note("renamed-field", format!("{owner} has `{name}` as `{path}` in this kernel"), at);
+            return Some(value);
+        }
+        match self.types.fields(id) {
+            Some(fields) => {
+                let known: Vec<String> = fields.iter().map(|f| f.name.clone()).collect();
+                self.unknown_field(&owner, name, at, &known);
+            }
+            None => {
+                self.error("incomplete-type", format!("{owner} is declared, but its fields are not known"), at)
+                    .help("define it in the script: `struct name { … };`");
+            }
+        }
+        None
+    }
+
+    /// Fields of fields; pointers on the way are followed.
+    fn walk(&mut self, base: Expr, path: &[&str], span: Span) -> Option<Expr> {
+        let mut value = base;
+        for step in path {
+            if let Type::Ptr(target, _) = &value.ty {
+                let target = (**target).clone();
+                value = strip_address(value, target);
+            }
+            let Type::Struct(id) = value.ty else { return None };
+            let field = self.types.field(id, step)?;
+            value = self.member(value, field, span);
+        }
+        Some(value)
+    }
+
+    fn unknown_field(&mut self, owner: &str, name: &str, span: Span, known: &[String]) {
+        let close = closest(name, known.iter().map(String::as_str)).map(str::to_owned);
+        let listed = known.len() <= 12 && close.is_none();
+        let report = self
+            .error("unknown-field", format!("{owner} has no field `{name}`"), span)
+            .label("no such field")
+            .suggest(close);
+        if listed {
+            report.note(format!("its fields are: {}", known.join(", ")));
+        }
+    }
+
+    /// A member of a struct that is in sight.
+    pub(super) fn member(&self, base: Expr, field: StructField, span: Span) -> Expr {
+        let mut ty = field.ty;
+        // What user memory points to is user memory; the context is filled by the kernel.
+        if place_space(&base) == Some(AddrSpace::User)
+            && let Type::Ptr(target, _) = &ty
+        {
+            ty = Type::Ptr(Rc::clone(target), AddrSpace::User);
+        }
+        Expr { kind: ExprKind::Field { base: Box::new(base), offset: field.offset, bits: field.bits }, ty, span }
+    }
+
+    /// `base[index]`.
+    pub(super) fn index(&mut self, base: &ast::Expr, index: &ast::Expr, span: Span) -> Option<Expr> {
+        let (base, index) = (self.value_expr(base), self.value_expr(index));
+        let (base, index) = (base?, index?);
+        if super::operators::as_int(&index.ty).is_none() {
+            let is = self.name(&index.ty);
+            self.error("type-mismatch", format!("an index is a number, not {is}"), index.span);
+            return None;
+        }
+        let number = constant::value(&index);
+        match &base.ty {
+            Type::Tuple(_) | Type::Record(_) => {
+                let Some(n) = number.and_then(|n| u32::try_from(n).ok()) else {
+                    self.error("tuple-index", "the index of a tuple is a constant", index.span);
+                    return None;
+                };
+                self.element(base, n, span)
+            }
+            Type::Array(elem, 0) => {
+                // A flexible array member: its length is not known, so that it is a pointer.
+                let elem = (**elem).clone();
+                let pointer = self.decay(base, elem.clone());
+                let place = self.offset_pointer(BinOp::Add, pointer, index, span)?;
+                Some(strip_address(place, elem))
+            }
+            Type::Array(..) | Type::Str(_) => {
+                let (elem, len) = match &base.ty {
+                    Type::Array(elem, len) => ((**elem).clone(), *len),
+                    Type::Str(capacity) => (Type::Int(IntType { size: 1, signed: true }), *capacity),
+                    _ => return None,
+                };
+                if let Some(n) = number
+                    && (n < 0 || n >= i128::from(len))
+                {
+                    let is = self.name(&base.ty);
+                    self.error("out-of-bounds", format!("index {n} is out of bounds for {is}"), index.span)
+                        .label(format!("indices are 0 to {}", len.saturating_sub(1)));
+                    return None;
+                }
+                Some(Expr { kind: ExprKind::Index { base: Box::new(base), index: Box::new(index) }, ty: elem, span })
+            }
+            Type::Ptr(target, _) if **target != Type::Void => {
+                let target = (**target).clone();
+                let place = self.offset_pointer(BinOp::Add, base, index, span)?;
+                Some(strip_address(place, target))
+            }
+            _ => {
+                let is = self.name(&base.ty);
+                self.error("not-indexable", format!("{is} has no elements"), span)
+                    .also(base.span, format!("this is {is}"));
+                None
+            }
+        }
+    }
+
+    /// `base.0`.
+    pub(super) fn element(&mut self, base: Expr, index: u32, span: Span) -> Option<Expr> {
+        let (len, ty) = match &base.ty {
+            Type::Tuple(members) => (members.len(), members.get(index as usize).cloned()),
+            Type::Record(members) => (members.len(), members.get(index as usize).map(|(_, ty)| ty.clone())),
+            _ => {
+                let is = self.name(&base.ty);
+                self.error("not-a-tuple", format!("`.{index}` takes a member of a tuple, not of {is}"), span)
+                    .also(base.span, format!("this is {is}"));
+                return None;
+            }
+        };
+        let Some(ty) = ty else {
+            self.error("tuple-index", format!("the tuple has no member {index}"), span)
+                .label(format!("it has {len}, counted from 0"));
+            return None;
+        };
+        if let ExprKind::Tuple(members) = base.kind {
+            return members.into_iter().nth(index as usize);
+        }
+        Some(Expr { kind: ExprKind::Element { base: Box::new(base), index }, ty, span })
+    }
+
+    /// `*pointer`.
+    pub(super) fn deref(&mut self, pointer: Expr, span: Span) -> Option<Expr> {
+        match &pointer.ty {
+            Type::Ptr(target, _) if **target != Type::Void => {
+                let target = (**target).clone();
+                Some(Expr { span, ..strip_address(pointer, target) })
+            }
+            // A number is taken for the address of a word.
+            Type::Int(_) => {
+                let pointer = self.pointer_to(Type::U64, pointer);
+                Some(Expr { kind: ExprKind::Deref(Box::new(pointer)), ty: Type::U64, span })
+            }
+            _ => {
+                let is = self.name(&pointer.ty);
+                self.error("not-a-pointer", format!("`*` takes a pointer, not {is}"), span)
+                    .also(pointer.span, format!("this is {is}"))
+                    .help("cast it first: `*(uint64 *)…`");
+                None
+            }
+        }
+    }
+
+    /// `&place`.
+    pub(super) fn address_of(&mut self, operand: &ast::Expr, span: Span) -> Option<Expr> {
+        let place = self.expr(operand)?;
+        let space = match &place.kind {
+            ExprKind::Var(_) | ExprKind::MapGet { .. } => Some(AddrSpace::Bpf),
+            _ => place_space(&place),
+        };
+        let Some(space) = space else {
+            self.error("no-address", "this value has no address", span)
+                .help("`&` takes a variable, a map's value or a field");
+            return None;
+        };
+        let ty = Type::Ptr(Rc::new(place.ty.clone()), space);
+        Some(Expr { kind: ExprKind::AddrOf(Box::new(place)), ty, span })
+    }
+
+    /// The address of the first element of an array, string or struct that lies in memory.
+    pub(crate) fn decay(&self, place: Expr, elem: Type) -> Expr {
+        let span = place.span;
+        let space = place_space(&place).unwrap_or(AddrSpace::Bpf);
+        let ty = Type::Ptr(Rc::new(elem), space);
+        Expr { kind: ExprKind::AddrOf(Box::new(place)), ty, span }
+    }
+}
+
+fn is_bare_call(expr: &ast::Expr, wanted: &str) -> bool {
+    matches!(&expr.kind, ast::ExprKind::Call { name, args } if name.node == wanted && args.is_empty())
+}
+
+/// The memory that a place lies in; `None` for what is not in memory.
+pub(crate) fn place_space(place: &Expr) -> Option<AddrSpace> {
+    let mut place = place;
+    loop {
+        match &place.kind {
+            ExprKind::Deref(pointer) => match &pointer.ty {
+                Type::Ptr(_, space) => return Some(*space),
+                _ => return None,
+            },
+            ExprKind::Field { base, .. } | ExprKind::Index { base, .. } => place = base,
+            ExprKind::Var(_) | ExprKind::MapGet { .. } => return Some(AddrSpace::Bpf),
+            _ => return None,
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What a program sees of the event that runs it: `argN`, `args`, `retval`, `ctx`, `probe`, registers.
+
+use std::rc::Rc;
+
+use tapline_grammar::ast;
+use tapline_grammar::span::Span;
+
+use super::{Checker, constant};
+use crate::expand::Context;
+use crate::probes::Access;
+use crate::probes::access::{self, Place};
+use crate::probes::registers::registers;
+use crate::program::ProgramKind;
+use crate::similar::closest;
+use crate::target::TargetError;
+use crate::typed::{Expr, ExprKind, Op};
+use crate::types::layout::size_of;
+use crate::types::record::{is_data_loc, parse_format, record_fields};
+use crate::types::{AddrSpace, IntType, Type};
+
+impl Checker<'_> {
+    /// The address space of numbers that are used as addresses.
+    pub(crate) fn default_space(&self) -> AddrSpace {
+        match &self.unit.context {
+            Context::UserEntry | Context::UserReturn => AddrSpace::User,
+            Context::Tracepoint { category, .. } if category == "syscalls" => AddrSpace::User,
+            _ => AddrSpace::Kernel,
+        }
+    }
+
+    /// Refuses a builtin where an attach point does not have what it needs.
+    pub(crate) fn require(&mut self, what: Access, builtin: &str, span: Span) -> Option<()> {
+        let row = self.unit.provider?;
+        match access::require(row, what, builtin, span) {
+            Ok(()) => Some(()),
+            Err(diagnostic) => {
+                let at = self.unit.point_span;
+                self.report(*diagnostic).also(at, "for this attach point");
+                None
+            }
+        }
+    }
+
+    /// A word of the context.
+    fn context_word(offset: u32, ty: Type, span: Span) -> Expr {
+        let pointer = Type::Ptr(Rc::new(Type::Void), AddrSpace::Ctx);
+        let context = Expr { kind: ExprKind::Context, ty: pointer, span };
+        let place = Expr { kind: ExprKind::Deref(Box::new(context)), ty: Type::Void, span };
+        Expr { kind: ExprKind::Field { base: Box::new(place), offset, bits: None }, ty, span }
+    }
+
+    /// `argN`.
+    pub(crate) fn argument(&mut self, n: u32, span: Span) -> Option<Expr> {
+        let name = format!("arg{n}");
+        self.require(Access::ArgN, &name, span)?;
+        let Some(place) = access::argument(&self.unit.context, self.target.arch(), n) else {
+            self.error("no-argument", format!("there is no `{name}`"), span).label("the number is too large");
+            return None;
+        };
+        Some(self.word_at(place, span))
+    }
+
+    fn word_at(&self, place: Place, span: Span) -> Expr {
+        match place {
+            Place::Context(offset) => Self::context_word(offset, Type::U64, span),
+            Place::Stack { sp, offset, user } => {
+                let sp = Self::context_word(sp, Type::U64, span);
+                let bytes = constant::typed_int(i128::from(offset), IntType::U64, span);
+                let sum = ExprKind::Binary(crate::typed::BinOp::Add, Box::new(sp), Box::new(bytes));
+                let sum = Expr { kind: sum, ty: Type::U64, span };
+                let space = if user { AddrSpace::User } else { AddrSpace::Kernel };
+                let pointer = Type::Ptr(Rc::new(Type::U64), space);
+                let pointer = Expr { kind: ExprKind::Cast(Box::new(sum)), ty: pointer, span };
+                Expr { kind: ExprKind::Deref(Box::new(pointer)), ty: Type::U64, span }
+            }
+        }
+    }
+
+    /// `retval`.
+    pub(crate) fn return_value(&mut self, span: Span) -> Option<Expr> {
+        self.require(Access::Retval, "retval", span)?;
+        let offset = access::return_value(&self.unit.context, self.target.arch())?;
+        Some(Self::context_word(offset, Type::U64, span))
+    }
+
+    /// `reg("name")`.
+    pub(crate) fn register(&mut self, name: &str, span: Span) -> Option<Expr> {
+        self.require(Access::Register, "reg()", span)?;
+        let table = registers(self.target.arch());
+        let Some(offset) = table.named(name) else {
+            let names: Vec<&str> = table.names.iter().map(|(name, _)| *name).collect();
+            let close = closest(name, names.iter().copied()).map(str::to_owned);
+            self.error("unknown-register", format!("this processor has no register `{name}`"), span)
+                .note(format!("registers are: {}", names.join(", ")))
+                .suggest(close);
+            return None;
+        };
+        Some(Self::context_word(offset, Type::U64, span))
+    }
+
+    /// `ctx`.
+    pub(crate) fn raw_context(&mut self, span: Span) -> Option<Expr> {
+        if self.unit.context == Context::None {
+            let at = self.unit.point_span;
+            self.error("not-available-here", "`ctx` is not available in this probe", span)
+                .also(at, "this probe has no context");
+            return None;
+        }
+        let ty = Type::Ptr(Rc::new(Type::U64), AddrSpace::Ctx);
+        Some(Expr { kind: ExprKind::Context, ty, span })
+    }
+
+    /// `func`.
+    pub(crate) fn function(&mut self, span: Span) -> Option<Expr> {
+        self.require(Access::Func, "func", span)?;
+        match &self.unit.context {
+            Context::UserEntry | Context::UserReturn => {
+                let at = registers(self.target.arch()).ip;
+                let ip = Self::context_word(at, Type::U64, span);
+                Some(Expr { kind: ExprKind::Call(Op::UserSymbol, vec![ip]), ty: Type::UserSymbol, span })
+            }
+            _ => Some(Expr { kind: ExprKind::Call(Op::Func, Vec::new()), ty: Type::KernelSymbol, span }),
+        }
+    }
+
+    /// `probe`.
+    pub(crate) fn probe_name(&mut self, span: Span) -> Expr {
+        if !self.probe_by_cookie() {
+            return constant::text(self.unit.name.as_bytes(), span);
+        }
+        match self.unit.points.as_slice() {
+            [single] => Expr { kind: ExprKind::Int(i64::from(single.0)), ty: Type::ProbeName, span },
+            _ => Expr { kind: ExprKind::Call(Op::ProbeName, Vec::new()), ty: Type::ProbeName, span },
+        }
+    }
+
+    /// `probetype`.
+    pub(crate) fn probe_type(&self, span: Span) -> Expr {
+        constant::text(self.unit.provider.map_or("", |row| row.probetype).as_bytes(), span)
+    }
+
+    /// `args.name`.
+    pub(super) fn argument_by_name(&mut self, name: &ast::Name, args: Span, span: Span) -> Option<Expr> {
+        self.require(Access::Args, "args", args)?;
+        match self.unit.context.clone() {
+            Context::Tracepoint { category, event } => self.record_field(&category, &event, name, span),
+            Context::RawTracepoint { event } => {
+                let Some(params) = self.types.raw_tracepoint(&event) else {
+                    self.no_prototype(&format!("raw tracepoint {event}"), args);
+                    return None;
+                };
+                let arguments = params.into_iter().enumerate().map(|(n, (own, ty))| (n as u32, own, ty));
+                self.argument_named(&format!("rawtracepoint:{event}"), arguments.collect(), name, span)
+            }
+            Context::KernelEntry { function } => {
+                let Some((params, _)) = self.types.function(&function) else {
+                    self.no_prototype(&format!("function {function}"), args);
+                    return None;
+                };
+                let mut at = 0u32;
+                let mut arguments = Vec::new();
+                for (own, ty) in params {
+                    // Small structs travel in registers, one word each.
+                    let words = if matches!(ty, Type::Struct(_)) {
+                        size_of(&ty, &self.types.aggregates).div_ceil(8)
+                    } else {
+                        1
+                    };
+                    arguments.push((at, own, ty));
+                    at = at.saturating_add(words);
+                }
+                self.argument_named(&function, arguments, name, span)
+            }
+            _ => None,
+        }
+    }
+
+    fn no_prototype(&mut self, what: &str, span: Span) {
+        self.error("no-prototype", format!("the kernel's BTF does not describe the arguments of {what}"), span)
+            .help("use `arg0`, `arg1` and so on, with casts");
+    }
+
+    fn argument_named(
+        &mut self,
+        owner: &str,
+        arguments: Vec<(u32, String, Type)>,
+        name: &ast::Name,
+        span: Span,
+    ) -> Option<Expr> {
+        let Some((n, _, ty)) = arguments.iter().find(|(_, own, _)| *own == name.node).cloned() else {
+            let names: Vec<&str> = arguments.iter().map(|(_, own, _)| own.as_str()).collect();
+            let close = closest(&name.node, names.iter().copied()).map(str::to_owned);
+            self.error("unknown-argument", format!("{owner} has no argument `{}`", name.node), name.span)
+                .label("no such argument")
+                .note(format!("its arguments are: {}", names.join(", ")))
+                .suggest(close);
+            return None;
+        };
+        let place = access::argument(&self.unit.context, self.target.arch(), n)?;
+        let word = self.word_at(place, span);
+        match ty {
+            ty if ty.is_scalar() => Some(self.convert(word, &ty)),
+            _ => {
+                let is = self.name(&ty);
+                self.error("argument-by-value", format!("`{}` is {is}, passed by value", name.node), span)
+                    .help(format!("read its first word with `arg{n}`"));
+                None
+            }
+        }
+    }
+
+    fn record_field(&mut self, category: &str, event: &str, name: &ast::Name, span: Span) -> Option<Expr> {
+        let text = match self.target.tracepoint_format(category, event) {
+            Ok(text) => text,
+            Err(why) => {
+                let report = self.error(
+                    "no-format",
+                    format!("the fields of tracepoint {category}:{event} cannot be read: {why}"),
+                    span,
+                );
+                if matches!(why, TargetError::NoTracefs(_)) {
+                    report.help("mount it: `mount -t tracefs tracefs /sys/kernel/tracing`");
+                }
+                return None;
+            }
+        };
+        let format = parse_format(&text);
+        let Some(at) = format.iter().position(|f| f.name == name.node) else {
+            let names: Vec<&str> =
+                format.iter().map(|f| f.name.as_str()).filter(|name| !name.starts_with("common_")).collect();
+            let close = closest(&name.node, names.iter().copied()).map(str::to_owned);
+            self.error(
+                "unknown-field",
+                format!("tracepoint {category}:{event} has no field `{}`", name.node),
+                name.span,
+            )
+            .label("no such field")
+            .note(format!("its fields are: {}", names.join(", ")))
+            .suggest(close);
+            return None;
+        };
+        let wanted = format.get(at..=at)?;
+        let field = record_fields(wanted, category == "syscalls", &mut self.types).into_iter().next()?;
+        let dynamic = wanted.iter().any(is_data_loc);
+        let word = Self::context_word(field.offset, field.ty, span);
+        if !dynamic {
+            return Some(word);
+        }
+        let text = Type::Ptr(Rc::new(Type::Int(IntType { size: 1, signed: true })), AddrSpace::Kernel);
+        Some(Expr { kind: ExprKind::Call(Op::DataLoc, vec![word]), ty: text, span })
+    }
+
+    /// True when a signal may be sent from this program.
+    pub(crate) fn runs_in_a_process(&self) -> bool {
+        !matches!(self.unit.kind, ProgramKind::RawTpRun)
+    }
+}

@@ -1,0 +1,324 @@
+//! Expressions. A result of `None` means that the reason has been reported, or that a type is not known yet in this pass.
+
+use tapline_grammar::ast;
+use tapline_grammar::span::Span;
+
+use super::flow::Flow;
+use super::{Checker, constant};
+use crate::builtins::{self, Call};
+use crate::program::Aggregate;
+use crate::similar::closest;
+use crate::typed::{Expr, ExprKind, Op};
+use crate::types::constants;
+use crate::types::{IntType, Type};
+
+impl Checker<'_> {
+    /// An expression that has a value.
+    pub(crate) fn value_expr(&mut self, expr: &ast::Expr) -> Option<Expr> {
+        let value = self.expr(expr)?;
+        if value.ty == Type::Void {
+            self.error("no-value", "this has no value", expr.span).help("call it as a statement of its own");
+            return None;
+        }
+        Some(value)
+    }
+
+    /// Any expression.
+    pub(crate) fn expr(&mut self, expr: &ast::Expr) -> Option<Expr> {
+        use ast::ExprKind as E;
+        let span = expr.span;
+        match &expr.kind {
+            E::Int { value, .. } => Some(constant::int(i128::from(*value), span)),
+            E::Str(bytes) => Some(constant::text(bytes, span)),
+            E::Bool(truth) => Some(constant::bool(*truth, span)),
+            E::Ident(name) => self.identifier(name, span),
+            E::Var(name) => self.variable(name, span),
+            E::Map { name, key } => self.map_get(name, key.as_deref(), span),
+            E::Call { name, args } => self.call(name, args, span),
+            E::Unary { op, expr } => self.unary(*op, expr, span),
+            E::IncDec { inc, prefix, expr } => self.inc_dec(*inc, *prefix, expr, span),
+            E::Binary { op, lhs, rhs } => self.binary(*op, lhs, rhs, span),
+            E::Ternary { cond, then, otherwise } => self.ternary(cond, then.as_deref(), otherwise, span),
+            E::Field { base, name, .. } => match &base.kind {
+                E::TypeInfo(of) => self.type_info(of, name, span),
+                _ => self.field(base, name, span),
+            },
+            E::TupleIndex { base, index } => {
+                let base = self.value_expr(base)?;
+                self.element(base, *index, span)
+            }
+            E::Index { base, index } => self.index(base, index, span),
+            E::Cast { ty, expr } => self.cast(ty, expr, span),
+            E::Tuple(members) => {
+                let members: Vec<Option<Expr>> = members.iter().map(|e| self.value_expr(e)).collect();
+                let members = members.into_iter().collect::<Option<Vec<Expr>>>()?;
+                let ty = Type::Tuple(members.iter().map(|e| e.ty.clone()).collect());
+                Some(Expr { kind: ExprKind::Tuple(members), ty, span })
+            }
+            E::Record(members) => {
+                let values: Vec<Option<Expr>> = members.iter().map(|(_, e)| self.value_expr(e)).collect();
+                let values = values.into_iter().collect::<Option<Vec<Expr>>>()?;
+                let names = members.iter().zip(&values).map(|((name, _), e)| (name.node.clone(), e.ty.clone()));
+                let ty = Type::Record(names.collect());
+                Some(Expr { kind: ExprKind::Tuple(values), ty, span })
+            }
+            E::SizeOf(of) => self.size(of, span),
+            E::OffsetOf { of, fields } => self.offset(of, fields, span),
+            E::Block(block) => self.block_expr(block, span),
+            E::If(it) => self.if_expr(it, span),
+            E::Comptime(inner) => {
+                let value = self.value_expr(inner)?;
+                let known = constant::value(&value).is_some() || constant::string(&value).is_some();
+                if !known {
+                    self.error("not-constant", "this is not known while compiling", inner.span);
+                    return None;
+                }
+                Some(value)
+            }
+            E::TypeInfo(_) => {
+                self.error("typeinfo", "`typeinfo` needs `.base_type` or `.full_type`", span);
+                None
+            }
+            E::Type(ty) => {
+                self.error("type-as-value", "a type has no value", ty.span).help("use `sizeof(…)` or a cast");
+                None
+            }
+            // `expand` has replaced parameters; the parser has reported errors.
+            E::Param(_) | E::ParamCount | E::Error => None,
+        }
+    }
+
+    /// `typeinfo(x).base_type` and `.full_type`.
+    fn type_info(&mut self, of: &ast::TypeOrExpr, name: &ast::Name, span: Span) -> Option<Expr> {
+        let ty = self.type_or_expr(of)?;
+        let full = self.name(&ty);
+        let base = match &ty {
+            Type::Int(_) => "int".to_owned(),
+            Type::Str(_) => "string".to_owned(),
+            Type::Buf(_) => "buffer".to_owned(),
+            Type::Ptr(..) => "pointer".to_owned(),
+            Type::Array(..) => "array".to_owned(),
+            Type::Tuple(_) => "tuple".to_owned(),
+            Type::Record(_) => "record".to_owned(),
+            Type::Struct(_) => "record".to_owned(),
+            Type::Enum { .. } => "enum".to_owned(),
+            _ => full.clone(),
+        };
+        match name.node.as_str() {
+            "base_type" => Some(constant::text(base.as_bytes(), span)),
+            "full_type" => Some(constant::text(full.as_bytes(), span)),
+            _ => {
+                self.error("typeinfo", format!("`typeinfo` has no `{}`", name.node), name.span)
+                    .help("it has `base_type` and `full_type`");
+                None
+            }
+        }
+    }
+
+    /// A bare name: builtin, enumerator or header constant.
+    fn identifier(&mut self, name: &str, span: Span) -> Option<Expr> {
+        if let Some(row) = builtins::find(name) {
+            let call = Call { row, args: &[], span };
+            return self.builtin(&call);
+        }
+        if let Some(n) = numbered(name, "arg") {
+            return self.argument(n, span);
+        }
+        if name == "args" {
+            self.error("args", "`args` is used with a field: `args.name`", span)
+                .help("`tapline -lv 'provider:…'` lists the fields of a probe");
+            return None;
+        }
+        if let Some(value) = constants::lookup(name) {
+            return Some(constant::int(i128::from(value), span));
+        }
+        if let Some((ty, value)) = self.types.enumerator(name) {
+            return Some(Expr { kind: ExprKind::Int(value), ty, span });
+        }
+        if let Some(value) = constants::fallback(name) {
+            return Some(constant::int(i128::from(value), span));
+        }
+        let names = builtins::names().chain(["args", "arg0", "arg1"]).chain(constants::names());
+        let close = closest(name, names).map(str::to_owned);
+        let variable = self.scope.find(name).is_some();
+        let report = self
+            .error("unknown-name", format!("unknown name `{name}`"), span)
+            .label("no builtin, constant or enumerator of this name");
+        if variable {
+            report.help(format!("variables are written with a dollar sign: `${name}`"));
+        } else {
+            report.suggest(close);
+        }
+        None
+    }
+
+    /// `$name`.
+    fn variable(&mut self, name: &str, span: Span) -> Option<Expr> {
+        if let Some(id) = self.scope.find(name) {
+            let ty = self.scope.flow(id)?.ty();
+            return Some(Expr { kind: ExprKind::Var(id), ty, span });
+        }
+        if self.scope.ended(name) {
+            self.scope.hoist(name);
+            return None;
+        }
+        let names = self.scope.names();
+        let close = closest(name, names.iter().map(String::as_str)).map(|n| format!("${n}"));
+        self.error("unknown-variable", format!("undefined variable ${name}"), span)
+            .label("nothing is assigned to it before")
+            .suggest(close);
+        None
+    }
+
+    /// `@name[key]` as a value.
+    pub(crate) fn map_get(&mut self, name: &str, key: Option<&[ast::Expr]>, span: Span) -> Option<Expr> {
+        let (map, key) = self.map_access(name, key, span)?;
+        let ty = self.map_value(map, span)?.ty();
+        let ty = match ty {
+            Type::Aggregate(aggregate) => {
+                let Some(int) = reduced(aggregate) else {
+                    self.error("histogram-value", format!("@{name} is a histogram, which is not a number"), span)
+                        .help(format!("print it as a whole: `print(@{name})`"));
+                    return None;
+                };
+                Type::Int(int)
+            }
+            ty => ty,
+        };
+        Some(Expr { kind: ExprKind::MapGet { map, key: key.map(Box::new) }, ty, span })
+    }
+
+    fn call(&mut self, name: &ast::Name, args: &[ast::Expr], span: Span) -> Option<Expr> {
+        if let Some(row) = builtins::find(&name.node) {
+            let call = Call { row, args, span };
+            return self.builtin(&call);
+        }
+        if args.is_empty()
+            && let Some(n) = numbered(&name.node, "arg")
+        {
+            return self.argument(n, span);
+        }
+        if self.script.functions.iter().any(|f| f.name.node == name.node) {
+            self.error("user-function", format!("the function {} cannot be called", name.node), name.span)
+                .note("user functions are not supported yet")
+                .help("write it as a macro: `macro name($a, b) { … }`");
+            return None;
+        }
+        let close = closest(&name.node, builtins::names()).map(str::to_owned);
+        self.error("unknown-function", format!("unknown function `{}`", name.node), name.span)
+            .label("no function of this name")
+            .suggest(close);
+        None
+    }
+
+    /// `(T)e`.
+    fn cast(&mut self, ty: &ast::TypeExpr, operand: &ast::Expr, span: Span) -> Option<Expr> {
+        let operand = self.value_expr(operand);
+        let to = self.type_expr(ty, operand.as_ref().map(|o| &o.ty));
+        let (operand, to) = (operand?, to?);
+        self.cast_to(operand, to, span)
+    }
+
+    /// An explicit cast, which may lose bits.
+    pub(crate) fn cast_to(&mut self, operand: Expr, to: Type, span: Span) -> Option<Expr> {
+        let sizes = |a: &Type, b: &Type, c: &Self| {
+            let size = |ty| crate::types::layout::size_of(ty, &c.types.aggregates);
+            size(a) == size(b) && size(a) > 0
+        };
+        let plain = |ty: &Type| matches!(ty, Type::Bool | Type::Int(_) | Type::Enum { .. } | Type::Ptr(..));
+        let fits = match (&operand.ty, &to) {
+            (from, to) if plain(from) && plain(to) => true,
+            (from, to) if from == to => true,
+            (
+                Type::Int(_) | Type::Enum { .. },
+                Type::KernelSymbol | Type::Username | Type::ErrorText | Type::SignalName | Type::SyscallName,
+            ) => true,
+            (Type::KernelSymbol | Type::Username | Type::Timestamp { .. }, Type::Int(_)) => true,
+            (Type::Str(_), Type::Str(_)) | (Type::Buf(_), Type::Buf(_)) => true,
+            (Type::Int(_), Type::Array(elem, _)) | (Type::Array(elem, _), Type::Int(_)) => {
+                matches!(**elem, Type::Int(_)) && sizes(&operand.ty, &to, self)
+            }
+            (Type::Tuple(from), Type::Tuple(into)) if from.len() == into.len() => true,
+            _ => false,
+        };
+        if !fits {
+            let (from, into) = (self.name(&operand.ty), self.name(&to));
+            self.error("invalid-cast", format!("{from} cannot be cast to {into}"), span)
+                .also(operand.span, format!("this is {from}"));
+            return None;
+        }
+        if matches!(to, Type::KernelSymbol) {
+            return Some(Expr { kind: ExprKind::Call(Op::KernelSymbol, vec![operand]), ty: to, span });
+        }
+        // The cast stays, also of a literal: its type is settled.
+        Some(Expr { kind: ExprKind::Cast(Box::new(operand)), ty: to, span })
+    }
+
+    /// An argument as a literal string.
+    pub(crate) fn literal_string(&mut self, what: &str, arg: &ast::Expr) -> Option<Vec<u8>> {
+        if let ast::ExprKind::Str(bytes) = &arg.kind {
+            return Some(bytes.clone());
+        }
+        let value = self.value_expr(arg)?;
+        match constant::string(&value) {
+            Some(bytes) => Some(bytes.to_vec()),
+            None => {
+                let is = self.name(&value.ty);
+                self.error("not-literal", format!("{what} is a literal string"), arg.span)
+                    .label(format!("this is {is}, known only while running"));
+                None
+            }
+        }
+    }
+
+    /// An argument as a constant number.
+    pub(crate) fn literal_number(&mut self, what: &str, arg: &ast::Expr) -> Option<i64> {
+        let value = self.value_expr(arg)?;
+        match constant::value(&value).and_then(|n| i64::try_from(n).ok()) {
+            Some(n) => Some(n),
+            None => {
+                self.error("not-literal", format!("{what} is a constant number"), arg.span)
+                    .label("this is known only while running");
+                None
+            }
+        }
+    }
+
+    /// An argument as a number at run time, in 64 bits.
+    pub(crate) fn number_arg(&mut self, function: &str, arg: &ast::Expr) -> Option<Expr> {
+        let value = self.value_expr(arg)?;
+        if let Some(int) = super::operators::as_int(&value.ty) {
+            let signed = int.signed && !matches!(self.flow_of(&value), Flow::Flex(_));
+            return Some(self.convert(value, &if signed { Type::I64 } else { Type::U64 }));
+        }
+        if matches!(value.ty, Type::Ptr(..)) {
+            return Some(self.convert(value, &Type::U64));
+        }
+        let is = self.name(&value.ty);
+        self.error("argument-type", format!("{function}() takes a number, not {is}"), arg.span)
+            .label(format!("this is {is}"));
+        None
+    }
+}
+
+/// The number after a prefix: `arg12`.
+fn numbered(name: &str, prefix: &str) -> Option<u32> {
+    let digits = name.strip_prefix(prefix)?;
+    if digits.is_empty() || digits.len() > 3 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+/// The integer type of an aggregation's value in an expression; `None` for histograms.
+pub(crate) fn reduced(aggregate: Aggregate) -> Option<IntType> {
+    match aggregate {
+        Aggregate::Count => Some(IntType::U64),
+        Aggregate::Sum { signed }
+        | Aggregate::Min { signed }
+        | Aggregate::Max { signed }
+        | Aggregate::Avg { signed }
+        | Aggregate::Stats { signed } => Some(IntType { size: 8, signed }),
+        Aggregate::Hist { .. } | Aggregate::LinearHist { .. } => None,
+    }
+}

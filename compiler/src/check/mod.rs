@@ -1,0 +1,306 @@
+//! Names and types: from the expanded script to the typed tree.
+//!
+//! Types are inferred over the whole script. A pass walks all programs, reads the types that the pass before found for maps and
+//! variables, and collects what flows into them; passes repeat until nothing changes, and the last one's tree and diagnostics
+//! are the result. Nothing here knows a builtin by its name: those are rows of [`crate::builtins`].
+
+mod access;
+mod assign;
+mod constant;
+mod context;
+mod convert;
+mod definitions;
+mod expr;
+mod flow;
+mod group;
+mod maps;
+mod operators;
+pub mod print;
+mod scope;
+mod stmt;
+#[cfg(test)]
+mod tests;
+mod types;
+
+pub(crate) use constant::{
+    bool as constant_bool, int as int_literal, string as text_literal, value as constant_number,
+};
+pub(crate) use convert::strip_address;
+pub(crate) use flow::Flow;
+pub(crate) use maps::KeyFlow;
+
+use tapline_grammar::ast;
+use tapline_grammar::span::Span;
+
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::expand::ExpandedScript;
+use crate::index::IndexVec;
+use crate::program::{ActionId, ActionKind, ProbeDesc, ProbeId};
+use crate::target::Target;
+use crate::typed::{Expr, ExprKind, Stmt, StmtKind, TypedAction, TypedProgram, TypedScript};
+use crate::types::Type;
+use crate::types::display::display;
+use crate::types::table::TypeTable;
+
+use group::Unit;
+use maps::Maps;
+use scope::Scope;
+
+/// What the command line says about checking.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// `--unsafe`: functions that change the system are allowed.
+    pub allow_unsafe: bool,
+}
+
+/// What checking yields.
+#[derive(Debug)]
+pub struct Checked {
+    /// `None` when there are errors.
+    pub script: Option<TypedScript>,
+    /// Errors, warnings and notes, in the order of the script.
+    pub diagnostics: Diagnostics,
+}
+
+/// Passes before inference is given up; scripts need two to four.
+const MAX_PASSES: u32 = 32;
+
+/// Checks a script against the target.
+pub fn check(script: &ExpandedScript, target: &dyn Target, options: Options) -> Checked {
+    let mut checker = Checker::new(script, target, options);
+    checker.define();
+    let programs = checker.run();
+    checker.finish(programs)
+}
+
+/// The state of checking: what all passes share, what one pass collects, and the program at hand.
+pub(crate) struct Checker<'a> {
+    pub(crate) target: &'a dyn Target,
+    pub(crate) options: Options,
+    pub(crate) script: &'a ExpandedScript,
+    pub(crate) types: TypeTable<'a>,
+    pub(crate) maps: Maps,
+    pub(crate) probes: IndexVec<ProbeId, ProbeDesc>,
+    pub(crate) actions: IndexVec<ActionId, TypedAction>,
+    pub(crate) diagnostics: Diagnostics,
+    pub(crate) scope: Scope,
+    pub(crate) unit: Unit,
+    /// `probe` is a string everywhere, one program per attach point that uses it.
+    probe_is_text: bool,
+    /// Something asked for `probe` as a string.
+    pub(crate) wants_probe_text: bool,
+}
+
+impl<'a> Checker<'a> {
+    fn new(script: &'a ExpandedScript, target: &'a dyn Target, options: Options) -> Self {
+        let points = script.probes.iter().flat_map(|probe| &probe.points);
+        Self {
+            target,
+            options,
+            script,
+            types: TypeTable::new(target.btf()),
+            maps: Maps::default(),
+            probes: points.map(|point| point.desc.clone()).collect::<Vec<_>>().into(),
+            actions: IndexVec::new(),
+            diagnostics: Diagnostics::new(),
+            scope: Scope::default(),
+            unit: Unit::default(),
+            probe_is_text: false,
+            wants_probe_text: false,
+        }
+    }
+
+    /// C definitions and map declarations, once.
+    fn define(&mut self) {
+        self.define_c_items();
+        self.declare_maps();
+    }
+
+    /// Passes until nothing changes.
+    fn run(&mut self) -> Vec<TypedProgram> {
+        let before = std::mem::take(&mut self.diagnostics);
+        let mut units = self.units();
+        for _ in 0..MAX_PASSES {
+            self.diagnostics = before.clone();
+            self.actions = IndexVec::new();
+            self.maps.begin_pass();
+            let mut programs = Vec::new();
+            let mut changed = false;
+            for unit in &mut units {
+                self.unit = std::mem::take(unit);
+                programs.push(self.program());
+                changed |= self.scope.commit(&mut self.unit.variables);
+                *unit = std::mem::take(&mut self.unit);
+            }
+            if self.wants_probe_text && !self.probe_is_text {
+                // The types found so far hold for the other form: begin again.
+                self.probe_is_text = true;
+                self.maps.forget();
+                units = self.units();
+                continue;
+            }
+            changed |= self.maps.end_pass();
+            if !changed && !self.maps.settle_unknown() {
+                self.report_maps();
+                return programs;
+            }
+        }
+        self.error("unsettled", "the types of this script do not settle", self.unit.span)
+            .note("some variable or map grows with every assignment, for instance a tuple that contains itself");
+        Vec::new()
+    }
+
+    /// One program, in the current unit.
+    fn program(&mut self) -> TypedProgram {
+        let script = self.script;
+        let probe = script.probes.get(self.unit.probe);
+        self.scope = Scope::new(&self.unit.variables);
+        let predicate = probe.and_then(|p| p.predicate.as_ref()).and_then(|e| self.condition(e));
+        let mut body = probe.map_or_else(crate::typed::Block::default, |p| self.probe_body(&p.body));
+        self.initialise_hoisted(&mut body);
+        TypedProgram {
+            kind: self.unit.kind,
+            probes: self.unit.points.clone(),
+            pid_filter: self.unit.pid_filter,
+            predicate,
+            body,
+            vars: self.scope.typed_vars(),
+            span: self.unit.span,
+        }
+    }
+
+    fn finish(mut self, programs: Vec<TypedProgram>) -> Checked {
+        let mut seen: Vec<Diagnostic> = Vec::new();
+        for diagnostic in std::mem::take(&mut self.diagnostics) {
+            // Programs of one probe repeat what is wrong with its text.
+            if !seen
+                .iter()
+                .any(|d| d.span == diagnostic.span && d.code == diagnostic.code && d.message == diagnostic.message)
+            {
+                seen.push(diagnostic);
+            }
+        }
+        let failed = seen.iter().any(Diagnostic::is_error);
+        let script = (!failed).then(|| self.typed_script(programs));
+        Checked { script, diagnostics: seen }
+    }
+
+    fn typed_script(mut self, programs: Vec<TypedProgram>) -> TypedScript {
+        for program in &programs {
+            if program.probes.len() > 1 {
+                for id in &program.probes {
+                    if let Some(desc) = self.probes.get_mut(*id) {
+                        desc.cookie = u64::from(id.0);
+                    }
+                }
+            }
+        }
+        let maps = self.maps.typed(self.script.limits.max_map_keys);
+        // Values that leave the kernel are printed member by member.
+        let shown: Vec<Type> = maps
+            .iter()
+            .flat_map(|m| m.key.iter().chain([&m.value]))
+            .chain(self.actions.iter().flat_map(|a| &a.args))
+            .cloned()
+            .collect();
+        for ty in &shown {
+            self.types.complete(ty);
+        }
+        TypedScript {
+            programs,
+            probes: self.probes,
+            maps,
+            actions: self.actions,
+            aggregates: self.types.aggregates,
+            config: self.script.config.clone(),
+            limits: self.script.limits.clone(),
+        }
+    }
+
+    /// Reports an error; the result can be decorated.
+    pub(crate) fn error(&mut self, code: &'static str, message: impl Into<String>, span: Span) -> Decorate<'_> {
+        self.report(Diagnostic::error(code, message, span))
+    }
+
+    /// Reports a warning; the result can be decorated.
+    pub(crate) fn warning(&mut self, code: &'static str, message: impl Into<String>, span: Span) -> Decorate<'_> {
+        self.report(Diagnostic::warning(code, message, span))
+    }
+
+    /// Reports a note; the result can be decorated.
+    pub(crate) fn note(&mut self, code: &'static str, message: impl Into<String>, span: Span) -> Decorate<'_> {
+        self.report(Diagnostic::new(crate::diagnostic::Severity::Note, code, message, span))
+    }
+
+    pub(crate) fn report(&mut self, diagnostic: Diagnostic) -> Decorate<'_> {
+        self.diagnostics.push(diagnostic);
+        Decorate(self.diagnostics.last_mut())
+    }
+
+    /// The name of a type for messages.
+    pub(crate) fn name(&self, ty: &Type) -> String {
+        display(ty, &self.types.aggregates)
+    }
+
+    /// A call that sends a record: an expression without value.
+    pub(crate) fn send(&mut self, kind: ActionKind, args: Vec<Expr>, span: Span) -> Expr {
+        let types = args.iter().map(|arg| arg.ty.clone()).collect();
+        let action = self.actions.push(TypedAction { kind, args: types, span });
+        void(vec![Stmt { kind: StmtKind::Send { action, args }, span }], span)
+    }
+}
+
+/// Statements as an expression without value.
+pub(crate) fn void(stmts: Vec<Stmt>, span: Span) -> Expr {
+    Expr { kind: ExprKind::Block(crate::typed::Block { stmts, value: None }), ty: Type::Void, span }
+}
+
+/// The diagnostic that was just reported.
+pub(crate) struct Decorate<'d>(Option<&'d mut Diagnostic>);
+
+impl Decorate<'_> {
+    fn with(self, change: impl FnOnce(&mut Diagnostic)) -> Self {
+        let Self(diagnostic) = self;
+        Self(diagnostic.map(|d| {
+            change(d);
+            d
+        }))
+    }
+    /// Adds the text under the span.
+    pub(crate) fn label(self, text: impl Into<String>) -> Self {
+        self.with(|d| d.label = text.into())
+    }
+    /// Adds another place.
+    pub(crate) fn also(self, span: Span, text: impl Into<String>) -> Self {
+        self.with(|d| d.labels.push((span, text.into())))
+    }
+    /// Adds a fact.
+    pub(crate) fn note(self, text: impl Into<String>) -> Self {
+        self.with(|d| d.notes.push(text.into()))
+    }
+    /// Adds a way out.
+    pub(crate) fn help(self, text: impl Into<String>) -> Self {
+        self.with(|d| d.help.push(text.into()))
+    }
+    /// Adds "did you mean", when there is something close.
+    pub(crate) fn suggest(self, close: Option<String>) -> Self {
+        match close {
+            Some(name) => self.help(format!("did you mean `{name}`?")),
+            None => self,
+        }
+    }
+}
+
+/// True when a syntax tree mentions a name, as identifier or as call.
+pub(crate) fn mentions(probe: &crate::expand::ExpandedProbe, wanted: &dyn Fn(&str) -> bool) -> bool {
+    let predicate = probe.predicate.as_ref().is_some_and(|e| group::expr_mentions(e, wanted));
+    predicate || group::block_mentions(&probe.body, wanted)
+}
+
+/// An expression as the text of a name, when it is a bare one.
+pub(crate) fn bare_name(expr: &ast::Expr) -> Option<&str> {
+    match &expr.kind {
+        ast::ExprKind::Ident(name) => Some(name),
+        _ => None,
+    }
+}

@@ -1,0 +1,337 @@
+//! The table of types of one compilation: kernel types come in from BTF by name when they are first asked for, fields of
+//! a struct only when one of them is. C definitions of the script go before the kernel's.
+//!
+//! Every import is bounded: chains of pointers and arrays by [`MAX_NESTING`], members by the BTF itself, anonymous members
+//! by depth.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::btf::{Btf, BtfType, Composite, KindSet, TypeId};
+use super::layout::size_of;
+use super::names::predefined;
+use super::{AddrSpace, Aggregates, EnumDef, EnumId, IntType, StructDef, StructField, StructId, Type};
+use crate::typed::Bits;
+
+/// Pointers to pointers, arrays of arrays and anonymous members inside each other, at most.
+const MAX_NESTING: u32 = 32;
+
+/// See the module.
+pub struct TypeTable<'t> {
+    btf: Option<&'t Btf>,
+    /// All structs and enums that were asked for.
+    pub aggregates: Aggregates,
+    structs_by_btf: HashMap<TypeId, StructId>,
+    enums_by_btf: HashMap<TypeId, EnumId>,
+    /// By `struct x`, `union x`: the script's own.
+    structs_by_name: HashMap<String, StructId>,
+    /// By `enum x`: the script's own.
+    enums_by_name: HashMap<String, EnumId>,
+    /// The script's own.
+    typedefs: HashMap<String, Type>,
+    /// The script's own enumerators.
+    enumerators: HashMap<String, (EnumId, i64)>,
+}
+
+impl<'t> TypeTable<'t> {
+    /// An empty table over the kernel's BTF, if it has one.
+    pub fn new(btf: Option<&'t Btf>) -> Self {
+        Self {
+            btf,
+            aggregates: Aggregates::default(),
+            structs_by_btf: HashMap::new(),
+            enums_by_btf: HashMap::new(),
+            structs_by_name: HashMap::new(),
+            enums_by_name: HashMap::new(),
+            typedefs: HashMap::new(),
+            enumerators: HashMap::new(),
+        }
+    }
+
+    /// True when there is no BTF to ask.
+    pub fn is_blind(&self) -> bool {
+        self.btf.is_none()
+    }
+
+    /// `struct name` or `union name`.
+    pub fn composite(&mut self, name: &str, union: bool) -> Option<Type> {
+        let full = format!("{} {name}", if union { "union" } else { "struct" });
+        if let Some(id) = self.structs_by_name.get(&full) {
+            return Some(Type::Struct(*id));
+        }
+        let kinds = if union { KindSet::UNION } else { KindSet::STRUCT };
+        let id = self.btf?.find(kinds, name)?;
+        self.import(id, 0)
+    }
+
+    /// `enum name`.
+    pub fn enumeration(&mut self, name: &str) -> Option<Type> {
+        if let Some(id) = self.enums_by_name.get(&format!("enum {name}")) {
+            return self.enum_type(*id);
+        }
+        let id = self.btf?.find(KindSet::ENUM, name)?;
+        self.import(id, 0)
+    }
+
+    /// A type by a plain name: built in, a typedef of the script, or a typedef of the kernel.
+    pub fn named(&mut self, name: &str) -> Option<Type> {
+        if let Some(ty) = self.typedefs.get(name) {
+            return Some(ty.clone());
+        }
+        if let Some(ty) = predefined(name) {
+            return Some(ty);
+        }
+        let id = self.btf?.find(KindSet::PLAIN, name)?;
+        self.import(id, 0)
+    }
+
+    /// An enumerator: its enum's type and its value.
+    pub fn enumerator(&mut self, name: &str) -> Option<(Type, i64)> {
+        if let Some((id, value)) = self.enumerators.get(name).copied() {
+            return Some((self.enum_type(id)?, value));
+        }
+        let (id, value) = self.btf?.enumerator(name)?;
+        Some((self.import(id, 0)?, value))
+    }
+
+    /// The type of an enum in the table.
+    pub fn enum_type(&self, id: EnumId) -> Option<Type> {
+        Some(Type::Enum { id, int: self.aggregates.enums.get(id)?.int })
+    }
+
+    /// Names and types of a kernel function's parameters, and the type that it returns.
+    pub fn function(&mut self, name: &str) -> Option<(Vec<(String, Type)>, Type)> {
+        let proto = self.btf?.function(name)?;
+        let mut params = Vec::new();
+        for param in proto.params() {
+            params.push((param.name.to_owned(), self.import(param.ty, 0).unwrap_or(Type::U64)));
+        }
+        let ret = self.import(proto.ret, 0).unwrap_or(Type::Void);
+        Some((params, ret))
+    }
+
+    /// Names and types of a raw tracepoint's arguments.
+    pub fn raw_tracepoint(&mut self, event: &str) -> Option<Vec<(String, Type)>> {
+        let btf = self.btf?;
+        let id = btf.find(KindSet::TYPEDEF, &format!("btf_trace_{event}"))?;
+        let BtfType::Ptr(target) = btf.get(btf.resolve(id)) else { return None };
+        let BtfType::FuncProto(proto) = btf.get(btf.resolve(target)) else { return None };
+        let mut params = Vec::new();
+        // The first parameter is the tracepoint's private data, which programs do not see.
+        for param in proto.params().skip(1) {
+            params.push((param.name.to_owned(), self.import(param.ty, 0).unwrap_or(Type::U64)));
+        }
+        Some(params)
+    }
+
+    /// Adds a struct of the script, before or instead of the kernel's of that name.
+    pub fn define_struct(&mut self, name: &str, def: StructDef) -> StructId {
+        let id = self.aggregates.structs.push(def);
+        if !name.is_empty() {
+            self.structs_by_name.insert(name.to_owned(), id);
+        }
+        id
+    }
+
+    /// Adds an enum of the script and its enumerators.
+    pub fn define_enum(&mut self, def: EnumDef) -> EnumId {
+        let (name, variants) = (def.name.clone(), def.variants.clone());
+        let id = self.aggregates.enums.push(def);
+        if !name.is_empty() {
+            self.enums_by_name.insert(name, id);
+        }
+        for (name, value) in variants {
+            self.enumerators.insert(name, (id, value));
+        }
+        id
+    }
+
+    /// Adds a typedef of the script.
+    pub fn define_typedef(&mut self, name: &str, ty: Type) {
+        self.typedefs.insert(name.to_owned(), ty);
+    }
+
+    /// A member by name, anonymous members searched too; `None` when there is none.
+    pub fn field(&mut self, id: StructId, name: &str) -> Option<StructField> {
+        self.fields(id)?.iter().find(|f| f.name == name).cloned()
+    }
+
+    /// All members; `None` for an incomplete type.
+    pub fn fields(&mut self, id: StructId) -> Option<&[StructField]> {
+        let def = self.aggregates.structs.get(id)?;
+        if def.fields.is_none() {
+            let btf_id = TypeId(def.btf_id?);
+            let btf = self.btf?;
+            let (BtfType::Struct(composite) | BtfType::Union(composite)) = btf.get(btf_id) else { return None };
+            let mut fields = Vec::new();
+            self.import_members(composite, 0, 0, &mut fields);
+            if let Some(def) = self.aggregates.structs.get_mut(id) {
+                def.fields = Some(fields);
+            }
+        }
+        self.aggregates.structs.get(id)?.fields.as_deref()
+    }
+
+    /// Loads the fields of every struct that the type holds by value, so that it can be printed.
+    pub fn complete(&mut self, ty: &Type) {
+        self.complete_within(ty, MAX_NESTING / 2);
+    }
+
+    fn complete_within(&mut self, ty: &Type, depth: u32) {
+        let Some(depth) = depth.checked_sub(1) else { return };
+        match ty {
+            Type::Struct(id) => {
+                // Members that are already there were completed with them.
+                let missing = self.aggregates.structs.get(*id).is_some_and(|s| s.fields.is_none() || depth > 0);
+                let types: Vec<Type> = self.fields(*id).unwrap_or_default().iter().map(|f| f.ty.clone()).collect();
+                if missing {
+                    for ty in types.iter().filter(|ty| !matches!(ty, Type::Ptr(..) | Type::Int(_))) {
+                        self.complete_within(ty, depth);
+                    }
+                }
+            }
+            Type::Array(elem, _) => self.complete_within(elem, depth),
+            Type::Tuple(members) => members.iter().for_each(|ty| self.complete_within(ty, depth)),
+            Type::Record(members) => members.iter().for_each(|(_, ty)| self.complete_within(ty, depth)),
+            _ => {}
+        }
+    }
+
+    /// A type of the kernel's BTF; `None` for what no value can have.
+    fn import(&mut self, id: TypeId, depth: u32) -> Option<Type> {
+        let btf = self.btf?;
+        if depth > MAX_NESTING {
+            return None;
+        }
+        // The typedef's name is the only one that an anonymous struct has.
+        let typedef = match btf.get(btf.skip_modifiers(id)) {
+            BtfType::Typedef { name, .. } => name,
+            _ => "",
+        };
+        let id = btf.resolve(id);
+        Some(match btf.get(id) {
+            BtfType::Void => Type::Void,
+            BtfType::Int(int) if int.bool => Type::Bool,
+            BtfType::Int(int) => match int.size {
+                size @ (1 | 2 | 4 | 8) => {
+                    Type::Int(IntType { size: size as u8, signed: int.signed || int.name == "char" })
+                }
+                16 => Type::Array(Rc::new(Type::U64), 2),
+                _ => return None,
+            },
+            BtfType::Ptr(target) => {
+                let space = if btf.has_tag(target, "user") { AddrSpace::User } else { AddrSpace::Kernel };
+                Type::Ptr(Rc::new(self.import(target, depth + 1).unwrap_or(Type::Void)), space)
+            }
+            BtfType::Array(array) => {
+                let elem_is_char = matches!(btf.get(btf.resolve(array.elem)), BtfType::Int(int) if int.name == "char");
+                if elem_is_char && array.len > 0 {
+                    Type::Str(array.len)
+                } else {
+                    Type::Array(Rc::new(self.import(array.elem, depth + 1)?), array.len)
+                }
+            }
+            BtfType::Struct(composite) => Type::Struct(self.import_composite(id, composite, false, typedef)),
+            BtfType::Union(composite) => Type::Struct(self.import_composite(id, composite, true, typedef)),
+            BtfType::Fwd { name, union } => {
+                let kinds = if union { KindSet::UNION } else { KindSet::STRUCT };
+                match btf.find(kinds, name) {
+                    Some(full) => return self.import(full, depth + 1),
+                    None => Type::Void,
+                }
+            }
+            BtfType::Enum(def) => {
+                let enum_id = if let Some(known) = self.enums_by_btf.get(&id) {
+                    *known
+                } else {
+                    let name = if def.name.is_empty() { typedef.to_owned() } else { format!("enum {}", def.name) };
+                    let size = if matches!(def.size, 1 | 2 | 4 | 8) { def.size as u8 } else { 4 };
+                    let new = self.aggregates.enums.push(EnumDef {
+                        name,
+                        int: IntType { size, signed: def.signed },
+                        variants: def.values().map(|(name, value)| (name.to_owned(), value)).collect(),
+                    });
+                    self.enums_by_btf.insert(id, new);
+                    new
+                };
+                self.enum_type(enum_id)?
+            }
+            BtfType::Float { size, .. } => Type::Array(Rc::new(Type::Int(IntType::U8)), size),
+            _ => Type::Void,
+        })
+    }
+
+    fn import_composite(&mut self, id: TypeId, composite: Composite<'_>, union: bool, typedef: &str) -> StructId {
+        if let Some(known) = self.structs_by_btf.get(&id) {
+            return *known;
+        }
+        let name = match (composite.name, union) {
+            ("", _) => typedef.to_owned(),
+            (tag, true) => format!("union {tag}"),
+            (tag, false) => format!("struct {tag}"),
+        };
+        let align = self.btf.map_or(1, |btf| btf.align_of(id));
+        let new = self.aggregates.structs.push(StructDef {
+            name,
+            size: composite.size,
+            align,
+            fields: None,
+            btf_id: Some(id.0),
+        });
+        self.structs_by_btf.insert(id, new);
+        new
+    }
+
+    fn import_members(&mut self, composite: Composite<'_>, base_bits: u32, depth: u32, out: &mut Vec<StructField>) {
+        let Some(btf) = self.btf else { return };
+        for member in composite.members() {
+            let at = base_bits.saturating_add(member.bit_offset);
+            if member.name.is_empty() {
+                if let BtfType::Struct(inner) | BtfType::Union(inner) = btf.get(btf.resolve(member.ty))
+                    && depth < MAX_NESTING
+                {
+                    self.import_members(inner, at, depth + 1, out);
+                }
+                continue;
+            }
+            let Some(ty) = self.import(member.ty, 0) else { continue };
+            let (offset, bits) = match member.bit_size {
+                None => (at / 8, None),
+                Some(width) => {
+                    let Some((offset, bits)) = place_bits(at, width, size_of(&ty, &self.aggregates)) else { continue };
+                    (offset, Some(bits))
+                }
+            };
+            out.push(StructField { name: member.name.to_owned(), ty, offset, bits });
+        }
+    }
+}
+
+/// The integer to load for a bitfield at a bit offset, with storage of `unit` bytes: the unit itself where the field lies
+/// in one, else the fewest bytes from the field's first byte on.
+pub(crate) fn place_bits(bit_offset: u32, width: u8, unit: u32) -> Option<(u32, Bits)> {
+    if unit.is_power_of_two() && unit <= 8 {
+        let offset = bit_offset / (unit * 8) * unit;
+        let shift = bit_offset - offset * 8;
+        if shift + u32::from(width) <= unit * 8 {
+            return Some((offset, Bits { load: unit as u8, shift: shift as u8, width }));
+        }
+    }
+    let offset = bit_offset / 8;
+    let shift = bit_offset % 8;
+    let bytes = (shift + u32::from(width)).div_ceil(8).next_power_of_two();
+    (bytes <= 8).then_some((offset, Bits { load: bytes as u8, shift: shift as u8, width }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bitfields_load_their_storage_unit() {
+        assert_eq!(place_bits(35, 3, 4), Some((4, Bits { load: 4, shift: 3, width: 3 })));
+        // Packed over the border of two units.
+        assert_eq!(place_bits(30, 4, 4), Some((3, Bits { load: 2, shift: 6, width: 4 })));
+        assert_eq!(place_bits(4, 64, 8), None);
+    }
+}
