@@ -12,6 +12,7 @@ use crate::c_parse;
 use crate::cpp::{MacroText, Preprocessor, Sinks};
 use crate::lexer::{Located, Tok};
 use crate::span::{FileId, Span};
+use crate::stream;
 
 /// Macros may refer to each other this deep.
 const MAX_EXPANSIONS: u32 = 16;
@@ -39,6 +40,9 @@ impl<'p, 't> Declarations<'p, 't> {
     /// Reads the declaration that starts at `start`; yields where it ends.
     pub(crate) fn read(&mut self, start: usize, sinks: &mut Sinks<'_>) -> usize {
         let (raw, end) = self.collect(start, sinks);
+        if raw.is_empty() {
+            return end;
+        }
         // Taken out while the tokens borrow their texts; nothing below defines a macro.
         let macros = self.cpp.take_macros();
         let mut toks = Vec::with_capacity(raw.len());
@@ -77,6 +81,10 @@ impl<'p, 't> Declarations<'p, 't> {
                     pos = self.cpp.directive(self.text, l, sinks).max(r);
                     continue;
                 }
+                Some(Tok::Ident(word)) if !open.is_empty() && self.starts_probe(word, l) => {
+                    pos = l;
+                    break;
+                }
                 Some(tok) => {
                     toks.push((l as u32, tok, r as u32));
                     match tok {
@@ -110,11 +118,15 @@ impl<'p, 't> Declarations<'p, 't> {
             sinks
                 .errors
                 .push(SyntaxError::new("this brace is never closed", span).help("add `};` where the type ends"));
-            for _ in open {
-                toks.push((pos as u32, Tok::RBrace, pos as u32));
-            }
+            // Nothing more is to be said about this declaration.
+            return (Vec::new(), pos);
         }
         (toks, self.text.len())
+    }
+
+    /// Whether the word at the start of a line is the next probe: a brace is missing.
+    fn starts_probe(&self, word: &str, pos: usize) -> bool {
+        self.text.get(..pos).is_some_and(|before| before.ends_with('\n')) && stream::starts_probe(self.text, word, pos)
     }
 
     /// The next token; `None` inside for what is no token.

@@ -71,10 +71,7 @@ pub(crate) fn scan(
         }
         if !separated && !newline {
             let span = Span::new(file, pos as u32, pos as u32 + c.len_utf8() as u32);
-            errors.push(
-                SyntaxError::new("expected `,`, `/` or `{` after the attach point", span)
-                    .help("attach points are separated by commas; put a name with blanks into double quotes"),
-            );
+            errors.push(after_attach_point(&header.attach_points, span, text.get(pos..).unwrap_or_default()));
             break;
         }
         let (attach_point, next) = attach_point(text, pos, file, errors);
@@ -87,6 +84,23 @@ pub(crate) fn scan(
         header.end = pos;
     }
     header
+}
+
+/// The error for what follows an attach point on its line.
+fn after_attach_point(before: &[AttachPoint], span: Span, rest: &str) -> SyntaxError {
+    if let [only] = before
+        && only.parts.len() == 1
+        && !matches!(only.raw.to_ascii_lowercase().as_str(), "begin" | "end")
+    {
+        return SyntaxError::new(&format!("expected a probe, found `{}`", only.raw), only.span)
+            .help("a probe is written `provider:what { action }`; statements stand inside its braces");
+    }
+    let word = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+    if rest.get(word..).is_some_and(|r| r.starts_with('(')) || rest.starts_with(['$', '@']) {
+        return SyntaxError::new("expected `{` before the action", span).help("the action of a probe stands in braces");
+    }
+    SyntaxError::new("expected `,`, `/` or `{` after the attach point", span)
+        .help("attach points are separated by commas; put a name with blanks into double quotes")
 }
 
 /// `name=` before the first attach point.

@@ -43,7 +43,8 @@ pub(crate) enum Tok<'s> {
     Int(&'s str),
     #[regex(r#""([^"\\\n]|\\[^\n])*""#)]
     Str(&'s str),
-    #[regex(r#""([^"\\\n]|\\[^\n])*\\?"#, priority = 1)]
+    /// The quote of a string that is not closed on its line.
+    #[token("\"")]
     OpenStr,
 
     #[token("if")] If,

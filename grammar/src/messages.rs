@@ -15,6 +15,11 @@ pub(crate) fn no_action(text: &str, header: &Header, file: FileId) -> SyntaxErro
         return SyntaxError::new(&format!("expected a probe{found}"), Span::new(file, at, end))
             .help("a probe is written `provider:what { action }`, for instance `kprobe:vfs_read { @ = count(); }`");
     };
+    if last.parts.len() == 1 && last.raw.contains('(') {
+        let name = last.raw.split('(').next().unwrap_or_default();
+        return SyntaxError::new(&format!("expected a probe, found `{name}`"), last.span)
+            .help("statements stand inside a probe's braces, for instance `begin { … }`");
+    }
     if rest.is_empty() {
         return SyntaxError::new(
             "expected `{` and an action after the attach point, found the end of the script",
@@ -98,6 +103,22 @@ pub(crate) fn unexpected(
     };
     let open = innermost_open(toks, at);
 
+    // The head of a loop.
+    let in_loop = match open {
+        Some((i, (_, Tok::LParen, _))) => i.checked_sub(1).and_then(|b| toks.get(b)).is_some_and(|t| t.1 == Tok::For),
+        _ => matches!(prev, Some((_, Tok::For, _))),
+    };
+    if in_loop && (has(":") || has("var") && !has("int")) {
+        let wanted = if has(":") { "`:`" } else { "a variable (`$x`)" };
+        return SyntaxError::new(&format!("expected {wanted}{}, found {found}", after(prev, text)), span)
+            .help("a loop is written `for ($i : 0..10)` or `for ($kv : @map)`");
+    }
+
+    // A type is missing.
+    if has("struct") && has("name") && !has("int") {
+        return SyntaxError::new(&format!("expected a type{}, found {found}", after(prev, text)), span);
+    }
+
     // An operand is missing.
     if has("int") && has("var") {
         if matches!(prev, Some((_, Tok::LBracket, _))) {
@@ -107,6 +128,7 @@ pub(crate) fn unexpected(
         let error = SyntaxError::new(&format!("expected {what}{}, found {found}", after(prev, text)), span);
         return match tok.map(|t| t.1) {
             Some(Tok::Else) => error.help("`else` follows the closing brace of an `if`"),
+            Some(Tok::Struct | Tok::Union | Tok::Enum) => error.help("a cast is written `(struct name *)value`"),
             _ => error,
         };
     }

@@ -68,6 +68,7 @@ pub(crate) fn run(file: FileId, text: &str, opts: &ParseOptions) -> Output {
     script.items = parser.items;
     let mut errors = parser.errors;
     errors.sort_by_key(|e| e.span.start);
+    errors.truncate(MAX_ERRORS);
     Output { script, errors, comments: parser.comments, pieces: parser.pieces }
 }
 
@@ -198,7 +199,7 @@ impl Parser<'_> {
             "config" if after.strip_prefix('=').is_some_and(|a| a.trim_start().starts_with('{')) => {
                 self.code(pos, None, Until::Block)
             }
-            "import" if after.starts_with('"') => self.code(pos, None, Until::Line),
+            "import" if !after.starts_with([':', '=']) => self.code(pos, None, Until::Line),
             "let" if !after.starts_with([':', '=']) => self.code(pos, None, Until::Line),
             "macro" | "fn" if starts_name => self.code(pos, None, Until::Block),
             _ if crate::c_tokens::starts_declaration(word, after) => self.declaration(pos),
@@ -281,6 +282,7 @@ fn entry(mut toks: Vec<Located<'_>>, text: &str, file: FileId, errors: &mut Vec<
             Ok(entry) => return Some(entry),
             Err(error) => error,
         };
+        let fatal = matches!(&error, ParseError::User { error } if error.fatal);
         let (at, error) = match error {
             ParseError::User { error } => {
                 let at = toks.partition_point(|t| t.2 <= error.start);
@@ -304,7 +306,7 @@ fn entry(mut toks: Vec<Located<'_>>, text: &str, file: FileId, errors: &mut Vec<
             }
         };
         errors.push(error);
-        if errors.len() >= MAX_ERRORS || !leave_out(&mut toks, at) {
+        if fatal || errors.len() >= MAX_ERRORS || !leave_out(&mut toks, at) {
             return None;
         }
     }
@@ -313,6 +315,9 @@ fn entry(mut toks: Vec<Located<'_>>, text: &str, file: FileId, errors: &mut Vec<
 /// Replaces what surrounds a mistake by an error token; false when there is nothing to replace.
 fn leave_out(toks: &mut Vec<Located<'_>>, at: usize) -> bool {
     let kind = |i: usize| toks.get(i).map(|t| t.1);
+    if matches!(kind(0), Some(Tok::Config | Tok::Import | Tok::Let | Tok::StartExpr)) {
+        return false;
+    }
     let close = toks.iter().position(|t| t.1 == Tok::PredClose);
     let (range, replacement) = match close {
         Some(close) if at <= close => (2..close, Tok::BadExpr),
@@ -320,7 +325,12 @@ fn leave_out(toks: &mut Vec<Located<'_>>, at: usize) -> bool {
             let Some(start) = statement_start(toks, at) else {
                 return false;
             };
-            (start..statement_end(toks, at.max(start)), Tok::BadStmt)
+            // The semicolons of a loop as in C do not end it: its block does.
+            let body = match kind(start) {
+                Some(Tok::For) => toks.iter().skip(at).position(|t| t.1 == Tok::LBrace).map(|n| at + n),
+                _ => None,
+            };
+            (start..statement_end(toks, body.unwrap_or(at).max(start)), Tok::BadStmt)
         }
     };
     if range.is_empty() || (range.len() == 1 && kind(range.start) == Some(replacement)) {

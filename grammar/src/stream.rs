@@ -143,7 +143,9 @@ impl<'s> Reader<'s> {
             let span = Span::new(self.file, l as u32, r as u32);
             let at_line_start = l == 0 || self.text.get(..l).is_some_and(|t| t.ends_with('\n'));
             let Ok(tok) = token else {
-                self.unknown(lexer.slice(), span, notes);
+                let len = if lexer.slice() == "'" { character_len(lexer.remainder()) } else { 0 };
+                lexer.bump(len);
+                self.unknown(lexer.slice(), Span { end: span.end + len as u32, ..span }, notes);
                 continue;
             };
             match tok {
@@ -168,6 +170,9 @@ impl<'s> Reader<'s> {
                     return limit;
                 }
                 Tok::OpenStr => {
+                    let len = open_string_len(lexer.remainder());
+                    lexer.bump(len);
+                    let span = Span { end: span.end + len as u32, ..span };
                     notes.errors.push(SyntaxError::new("this string is never closed", span).help("add a closing `\"`"));
                     self.toks.push((span.start, Tok::BadExpr, span.end));
                     first = false;
@@ -175,7 +180,8 @@ impl<'s> Reader<'s> {
                 }
                 Tok::Ident("const" | "volatile") => continue,
                 Tok::Ident(word) if at_line_start && until == Until::Block && self.starts_probe(word, l) => {
-                    self.report_open(notes);
+                    let next = Span { end: span.start + word.len() as u32, ..span };
+                    self.report_open(Some(next), notes);
                     self.close_all(l as u32);
                     return l;
                 }
@@ -222,7 +228,7 @@ impl<'s> Reader<'s> {
             }
         }
         if self.brace_is_open() && until == Until::Block {
-            self.report_open(notes);
+            self.report_open(None, notes);
         }
         self.close_all(limit as u32);
         limit
@@ -249,23 +255,18 @@ impl<'s> Reader<'s> {
 
     /// Whether a word at the start of a line inside an action can only be the next probe.
     fn starts_probe(&self, word: &str, pos: usize) -> bool {
-        if !self.brace_is_open() || !PROVIDERS.iter().any(|p| p.eq_ignore_ascii_case(word)) {
-            return false;
-        }
-        let rest = self.text.get(pos + word.len()..).unwrap_or_default();
-        let line = rest.lines().next().unwrap_or_default();
-        let next_is_brace = rest.trim_start().starts_with('{');
-        let bare = word.eq_ignore_ascii_case("begin") || word.eq_ignore_ascii_case("end");
-        if bare { next_is_brace } else { line.starts_with(':') && !line.trim_end().ends_with(';') }
+        self.brace_is_open() && starts_probe(self.text, word, pos)
     }
 
-    fn report_open(&self, notes: &mut Notes<'_>) {
-        if let Some((at, _)) = self.open.iter().rev().find(|(_, t)| *t == Tok::LBrace) {
-            notes.errors.push(
-                SyntaxError::new("this brace is never closed", Span::new(self.file, *at, *at + 1))
-                    .help("add a `}` where the block ends"),
-            );
-        }
+    /// Reports the innermost brace that is open where the text ends or the next probe begins.
+    fn report_open(&self, next: Option<Span>, notes: &mut Notes<'_>) {
+        let Some((at, _)) = self.open.iter().rev().find(|(_, t)| *t == Tok::LBrace) else { return };
+        let error = SyntaxError::new("this brace is never closed", Span::new(self.file, *at, *at + 1))
+            .help("add a `}` where the block ends");
+        notes.errors.push(match next {
+            Some(next) => error.label(next, "the next probe begins here"),
+            None => error,
+        });
     }
 
     /// Makes up the closing braces that are missing.
@@ -278,15 +279,56 @@ impl<'s> Reader<'s> {
     }
 
     fn unknown(&mut self, slice: &str, span: Span, notes: &mut Notes<'_>) {
-        let error = SyntaxError::new(&format!("`{}` does not belong to the language", slice.escape_debug()), span);
-        notes.errors.push(match slice {
-            "'" => {
+        let shown: String =
+            slice.chars().flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect();
+        let error = SyntaxError::new(&format!("`{shown}` does not belong to the language"), span);
+        notes.errors.push(match slice.chars().next() {
+            Some('\'') => {
                 error.help("there are no character literals; write the code (65 for A), or a string in double quotes")
             }
-            "$" => error.help("a variable has a name (`$x`), a parameter a number (`$1`)"),
+            Some('$') => error.help("a variable has a name (`$x`), a parameter a number (`$1`)"),
             _ => error,
         });
+        // Where an operand has to come it was meant to be one.
+        if slice.starts_with(['\'', '$']) && self.toks.last().is_some_and(|t| t.1.wants_operand()) {
+            self.toks.push((span.start, Tok::BadExpr, span.end));
+        }
     }
+}
+
+/// Whether a word at the start of a line can only be the start of a probe.
+pub(crate) fn starts_probe(text: &str, word: &str, pos: usize) -> bool {
+    if !PROVIDERS.iter().any(|p| p.eq_ignore_ascii_case(word)) {
+        return false;
+    }
+    let rest = text.get(pos + word.len()..).unwrap_or_default();
+    let line = rest.lines().next().unwrap_or_default();
+    let next_is_brace = rest.trim_start().starts_with('{');
+    let bare = word.eq_ignore_ascii_case("begin") || word.eq_ignore_ascii_case("end");
+    if bare { next_is_brace } else { line.starts_with(':') && !line.trim_end().ends_with(';') }
+}
+
+/// How far a string without its closing quote reaches: to the end of the line, less the brackets and semicolons there.
+fn open_string_len(rest: &str) -> usize {
+    let line = rest.split('\n').next().unwrap_or_default();
+    line.trim_end_matches([')', ']', '}', ';', ' ', '\t', '\r']).len()
+}
+
+/// The length of what follows the opening quote of a character literal.
+fn character_len(rest: &str) -> usize {
+    let mut chars = rest.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\'' => return at + 1,
+            '\\' => {
+                chars.next();
+            }
+            '\n' => return 0,
+            _ if at > 8 => return 0,
+            _ => {}
+        }
+    }
+    0
 }
 
 /// Applies the rules of the module header to a stream.

@@ -24,12 +24,14 @@ pub(crate) struct Refusal {
     pub(crate) start: u32,
     pub(crate) end: u32,
     pub(crate) help: Option<String>,
+    /// The item is given up: what is too deep here is too deep around it as well.
+    pub(crate) fatal: bool,
 }
 
 type Built<'s, T> = Result<T, ParseError<u32, Tok<'s>, Refusal>>;
 
 fn refuse<'s, T>(start: u32, end: u32, message: String, help: Option<&str>) -> Built<'s, T> {
-    Err(ParseError::User { error: Refusal { message, start, end, help: help.map(str::to_owned) } })
+    Err(ParseError::User { error: Refusal { message, start, end, help: help.map(str::to_owned), fatal: false } })
 }
 
 /// What an item parses to.
@@ -66,12 +68,10 @@ pub(crate) struct Tail(pub(crate) Deep<Stmt>);
 fn over<'s>(span: Span, children: impl IntoIterator<Item = u16>) -> Built<'s, u16> {
     let depth = children.into_iter().max().unwrap_or(0).saturating_add(1);
     if depth > MAX_DEPTH {
-        return refuse(
-            span.start,
-            span.end,
-            format!("this is nested more than {MAX_DEPTH} levels deep"),
-            Some("split it up with variables or macros"),
-        );
+        let message = format!("this is nested more than {MAX_DEPTH} levels deep");
+        let help = Some("split it up with variables or macros".to_owned());
+        let Span { start, end, .. } = span;
+        return Err(ParseError::User { error: Refusal { message, start, end, help, fatal: true } });
     }
     Ok(depth)
 }
@@ -341,10 +341,10 @@ pub(crate) fn param<'s>(digits: &str, span: Span) -> Built<'s, Deep<Expr>> {
     }
 }
 
-/// A parenthesised expression: the same node, a wider span.
-pub(crate) fn paren(mut expr: Deep<Expr>, span: Span) -> Deep<Expr> {
-    expr.node.span = span;
-    expr
+/// A parenthesised expression: the same node, a wider span. It counts as a level, so that parentheses are bounded too.
+pub(crate) fn paren<'s>(expr: Deep<Expr>, span: Span) -> Built<'s, Deep<Expr>> {
+    let depth = over(span, [expr.depth])?;
+    Ok(Deep { node: Expr { span, ..expr.node }, depth })
 }
 
 /// Operands and infix operators in textual order.
