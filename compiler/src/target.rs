@@ -90,6 +90,26 @@ pub struct PidNamespace {
     pub ino: u64,
 }
 
+/// A program or library as a script names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserBinary {
+    /// Absolute path.
+    pub path: String,
+    /// The functions asked for, sorted by name.
+    pub functions: Vec<UserFunction>,
+}
+
+/// A function of a program or library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserFunction {
+    /// Its symbol.
+    pub name: String,
+    /// Where its code lies in the file.
+    pub offset: u64,
+    /// Bytes of its code; 0 when unknown.
+    pub size: u64,
+}
+
 /// The traced system.
 pub trait Target {
     /// Processor.
@@ -103,6 +123,12 @@ pub trait Target {
     fn probe_names(&self, source: ProbeSource, pattern: &str) -> Result<Vec<String>, TargetError>;
     /// Names close to a misspelt one, best first, a handful at most.
     fn similar_probes(&self, source: ProbeSource, name: &str) -> Vec<String>;
+    /// A binary with its functions that match a glob. `file` is a path, the name of a program in `PATH` or of a library (`libc`,
+    /// `libc.so.6`). `NotFound` when there is no such file; no functions when none matches.
+    fn user_functions(&self, file: &str, pattern: &str) -> Result<UserBinary, TargetError> {
+        let _ = (file, pattern);
+        Err(TargetError::NotFound)
+    }
     /// Address of a kernel symbol.
     fn kernel_symbol(&self, name: &str) -> Option<u64>;
     /// Whether the kernel offers a feature.

@@ -110,16 +110,14 @@ impl<'a> Substitute<'a> {
     /// Puts the replacement in the place of `e` and walks into it.
     fn replace(&mut self, e: &mut Expr, name: String, mut replacement: Expr) {
         let size = measure(&mut replacement);
-        if self.gave_up || size.nodes > self.left || self.depth + size.depth > MAX_DEPTH {
-            if !self.gave_up {
-                self.gave_up = true;
-                let message = format!("`{name}` expands to more code than a script may have");
-                self.diagnostics.push(
-                    Diagnostic::error("macro-too-large", message, e.span)
-                        .label("this use goes beyond the limit")
-                        .note("definitions that use each other several times grow exponentially"),
-                );
-            }
+        if size.nodes > self.left || self.depth + size.depth > MAX_DEPTH {
+            self.gave_up = true;
+            let message = format!("`{name}` expands to more code than a script may have");
+            self.diagnostics.push(
+                Diagnostic::error("macro-too-large", message, e.span)
+                    .label("this use goes beyond the limit")
+                    .note("definitions that use each other several times grow exponentially"),
+            );
             e.kind = ExprKind::Error;
             return;
         }
@@ -136,6 +134,9 @@ impl<'a> Substitute<'a> {
 
     /// True when `e` was replaced.
     fn name(&mut self, e: &mut Expr) -> bool {
+        if self.gave_up {
+            return false;
+        }
         match &mut e.kind {
             ExprKind::Ident(name) if !self.active.contains(name) => {
                 let Some(value) = self.table.objects.get(name) else { return false };
@@ -147,7 +148,9 @@ impl<'a> Substitute<'a> {
                 let table = self.table;
                 let Some((params, value)) = table.functions.get(&name.node) else { return false };
                 // Arguments first: a macro may be used in its own argument.
-                args.iter_mut().for_each(|a| walk::expr(self, a));
+                for arg in args.iter_mut() {
+                    walk::expr(self, arg);
+                }
                 if params.len() != args.len() {
                     let (wanted, got) = (params.len(), args.len());
                     let message = format!("the macro `{}` takes {wanted} arguments, not {got}", name.node);

@@ -98,7 +98,9 @@ impl<'a> Expander<'a> {
         let table = self.table;
         let candidates = table.by_name.get(&name).map(Vec::as_slice).unwrap_or_default();
         // Arguments first: a macro may be used in its own argument.
-        args.iter_mut().for_each(|a| walk::expr(self, a));
+        for arg in &mut args {
+            walk::expr(self, arg);
+        }
         if let Some((_, outer)) = self.active.iter().find(|(active, _)| *active == name) {
             let d = Diagnostic::error("macro-recursion", format!("the macro `{name}` uses itself"), e.span);
             self.diagnostics.push(d.also(*outer, "expanded from here").note("macros cannot be recursive"));
@@ -135,6 +137,11 @@ impl<'a> Expander<'a> {
     }
 
     fn expand(&mut self, e: &mut Expr, def: &MacroDef, args: Vec<Expr>) {
+        if self.gave_up {
+            // Said once; the rest of the script is not worth the time.
+            e.kind = ExprKind::Error;
+            return;
+        }
         self.uses += 1;
         let mut bind = Bind {
             vars: HashMap::new(),
@@ -170,14 +177,11 @@ impl<'a> Expander<'a> {
         }
         let mut result = Expr { kind: value_of(body), span: e.span };
         let size = measure(&mut result);
-        if self.gave_up || size.nodes > self.left || self.depth + size.depth > MAX_DEPTH {
-            if !self.gave_up {
-                self.gave_up = true;
-                let message = format!("`{}` expands to more code than a script may have", def.name.node);
-                self.diagnostics.push(
-                    Diagnostic::error("macro-too-large", message, e.span).label("this use goes beyond the limit"),
-                );
-            }
+        if size.nodes > self.left || self.depth + size.depth > MAX_DEPTH {
+            self.gave_up = true;
+            let message = format!("`{}` expands to more code than a script may have", def.name.node);
+            let d = Diagnostic::error("macro-too-large", message, e.span);
+            self.diagnostics.push(d.label("this use goes beyond the limit"));
             e.kind = ExprKind::Error;
             return;
         }

@@ -17,6 +17,7 @@ mod software;
 #[cfg(test)]
 mod tests;
 mod tracepoint;
+mod uprobe;
 
 use tapline_grammar::span::{Span, Spanned};
 
@@ -238,8 +239,8 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 2..=3,
         // The task that runs it can be preempted, and others hit the same function.
         reentrant: true,
-        access: &[ArgN, Args, Func, Register],
-        resolve: None,
+        access: &[ArgN, Func, Register],
+        resolve: Some(uprobe::resolve),
     },
     Provider {
         name: "uretprobe",
@@ -249,7 +250,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 2..=3,
         reentrant: true,
         access: &[Retval, Func, Register],
-        resolve: None,
+        resolve: Some(uprobe::resolve),
     },
     Provider {
         name: "usdt",

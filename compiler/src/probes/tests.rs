@@ -107,6 +107,9 @@ fn canonical_names() {
         ("kprobe:vfs_read+0x10", "kprobe:vfs_read+16"),
         ("kr:vfs_read", "kretprobe:vfs_read"),
         ("kprobe:vfs_rea[d]", "kprobe:vfs_read"),
+        ("u:app:main", "uprobe:/usr/bin/app:main"),
+        ("uprobe:/usr/bin/app:main+4", "uprobe:/usr/bin/app:main+4"),
+        ("ur:app:read_l*", "uretprobe:/usr/bin/app:read_line"),
     ] {
         assert_eq!(one(written).name, name, "{written}");
     }
@@ -115,6 +118,7 @@ fn canonical_names() {
 #[test]
 fn places_to_attach() {
     let perf = |perf_type, config, period| Attach::PerfCounter { perf_type, config, period };
+    let uprobe = |offset| Attach::Uprobe { path: "/usr/bin/app".into(), offset };
     let kprobe = |offset| Attach::Kprobe { function: "vfs_read".into(), module: None, offset };
     for (written, attach, kind) in [
         ("begin", Attach::Begin, ProgramKind::RawTpRun),
@@ -135,6 +139,10 @@ fn places_to_attach() {
         ("kprobe:vfs_read", kprobe(0), ProgramKind::Kprobe),
         ("kprobe:vfs_read+8", kprobe(8), ProgramKind::Kprobe),
         ("kretprobe:vfs_read", kprobe(0), ProgramKind::Kretprobe),
+        ("uprobe:app:main", uprobe(0x1000), ProgramKind::Uprobe),
+        ("uprobe:app:main+63", uprobe(0x103f), ProgramKind::Uprobe),
+        ("uprobe:app:read_word+100", uprobe(0x10c4), ProgramKind::Uprobe),
+        ("uretprobe:app:main", uprobe(0x1000), ProgramKind::Uretprobe),
         ("rt:sched_switch", Attach::RawTracepoint { event: "sched_switch".into() }, ProgramKind::RawTracepoint),
     ] {
         let point = one(written);
@@ -163,6 +171,7 @@ fn wildcards_become_concrete_points() {
     );
     assert_eq!(names("t:*:sched_process_exec"), ["tracepoint:sched:sched_process_exec"]);
     assert_eq!(names("kprobe:vfs_[rw]*e"), ["kprobe:vfs_rename", "kprobe:vfs_write"]);
+    assert_eq!(names("uprobe:app:read_*"), ["uprobe:/usr/bin/app:read_line", "uprobe:/usr/bin/app:read_word"]);
 }
 
 #[test]
@@ -220,6 +229,22 @@ fn mistakes() {
         ("hardware:cycles:0", "the count of a hardware probe must be a positive integer"),
         ("self:signal:10", "`10` is not a signal that a script can watch; signals are: `SIGUSR1`"),
         ("self:x:SIGUSR1", "`self` probes watch signals, not `x`; its form is `self:signal:SIGUSR1`"),
+        ("uprobe:app", "wrong number of parts in a uprobe probe; its form is `uprobe:file:function[+offset]`"),
+        ("uprobe:app:", "a uprobe needs a file and a function; its form is `uprobe:file:function[+offset]`"),
+        ("uprobe::main", "a uprobe needs a file and a function"),
+        ("uprobe:app:main+64", "`main` has 64 bytes only"),
+        ("uprobe:app:main+x", "`x` is not an offset"),
+        ("uprobe:app:m*+1", "an offset needs the name of one function"),
+        ("uprobe:*:main", "a wildcard in the file of a uprobe is not supported yet"),
+        ("uretprobe:app:main+4", "a uretprobe has no offset; leave the offset away, or use a uprobe"),
+        ("uprobe:app:read_lime", "`/usr/bin/app` has no function `read_lime`; names close to it: `read_line`"),
+        (
+            "uprobe:/bin/nope:main",
+            "there is no program or library `/bin/nope`; the path is looked up where tapline runs",
+        ),
+        ("uprobe:nope:main", "there is no program or library `nope`; write the whole path"),
+        ("uprobe:app:0x10", "uprobes at an address are not supported yet"),
+        ("uprobe:app:cpp:main", "demangled names are not supported yet"),
         ("usdt:/bin/sh:x", "usdt probes are not supported yet"),
         ("fentry:vfs_read", "fentry probes are not supported yet"),
         ("kprobe:0xffffffff81000000", "kprobes at an address are not supported yet"),
@@ -252,7 +277,7 @@ fn hostile_text_never_panics() {
     let target = Fixture::new().unwrap();
     let mut seed = 1u64;
     let alphabet: Vec<char> = ":*?[]+$#\"é\u{0}x0-9_ kprtish".chars().collect();
-    for provider in ["k", "t", "i", "s", "rt", "self", "p", "h", "kr", "begin", ""] {
+    for provider in ["k", "t", "i", "s", "rt", "self", "p", "u:app", "h", "kr", "begin", ""] {
         for _ in 0..200 {
             let mut text = format!("{provider}:");
             for _ in 0..8 {

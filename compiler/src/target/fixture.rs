@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{Arch, Feature, Glob, PidNamespace, ProbeSource, Target, TargetError, similar};
+use super::{Arch, Feature, Glob, PidNamespace, ProbeSource, Target, TargetError, UserBinary, UserFunction, similar};
 use crate::types::btf::{Btf, BtfError, KindSet};
 
 static BTF: &[u8] = include_bytes!("../../fixtures/vmlinux-6.12.btf");
@@ -13,6 +13,13 @@ static TRACEPOINTS: &str = include_str!("../../fixtures/tracepoints.txt");
 
 /// Functions of the list that the BTF does not have: a compiler's suffix, and functions of modules.
 const MORE_FUNCTIONS: [&str; 3] = ["finish_task_switch.isra.0", "nft_do_chain", "xfs_file_read_iter"];
+
+/// The one program of the system; `app` finds it as well.
+const PROGRAM: &str = "/usr/bin/app";
+
+/// Its functions: name, offset in the file, bytes.
+const PROGRAM_FUNCTIONS: [(&str, u64, u64); 3] =
+    [("main", 0x1000, 64), ("read_line", 0x1040, 32), ("read_word", 0x1060, 0)];
 
 /// The pinned system. Its fields may be changed to play another one.
 #[derive(Debug)]
@@ -107,6 +114,19 @@ impl Target for Fixture {
 
     fn similar_probes(&self, source: ProbeSource, name: &str) -> Vec<String> {
         self.names(source).map(|names| similar(name, names)).unwrap_or_default()
+    }
+
+    fn user_functions(&self, file: &str, pattern: &str) -> Result<UserBinary, TargetError> {
+        if ![PROGRAM, "app"].contains(&file) {
+            return Err(TargetError::NotFound);
+        }
+        let glob = Glob::new(pattern);
+        let functions = PROGRAM_FUNCTIONS
+            .iter()
+            .filter(|(name, ..)| glob.matches(name))
+            .map(|&(name, offset, size)| UserFunction { name: name.into(), offset, size })
+            .collect();
+        Ok(UserBinary { path: PROGRAM.into(), functions })
     }
 
     fn kernel_symbol(&self, name: &str) -> Option<u64> {

@@ -28,9 +28,15 @@ pub fn similar<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     best.into_iter().map(|(_, name)| name.to_owned()).collect()
 }
 
+/// The part of a function that its compiler moved away since it seldom runs.
+fn is_cold(candidate: &str) -> bool {
+    candidate.rsplit_once('.').is_some_and(|(_, suffix)| suffix == "cold")
+}
+
 /// Smaller is closer; `None` is unrelated.
 fn distance(name: &str, candidate: &str, rows: &mut Rows) -> Option<u32> {
-    if name == candidate || candidate.ends_with(".cold") {
+    // Padding before a function (`__pfx_`) is in symbol tables, and nothing to trace.
+    if name == candidate || is_cold(candidate) || candidate.starts_with("__pfx_") {
         return None;
     }
     if let Some(suffix) = candidate.strip_prefix(name)

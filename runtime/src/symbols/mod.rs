@@ -1,3 +1,4 @@
 //! Names for addresses: of the kernel and of user processes.
 
+pub mod elf;
 pub mod kallsyms;

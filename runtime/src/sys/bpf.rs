@@ -29,6 +29,10 @@ pub const PROG_TYPE_TRACEPOINT: u32 = 5;
 pub const PROG_TYPE_PERF_EVENT: u32 = 7;
 /// `BPF_PROG_TYPE_RAW_TRACEPOINT`.
 pub const PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
+/// `BPF_PROG_TYPE_SYSCALL`: run by us alone, with [`syscall_run`].
+pub const PROG_TYPE_SYSCALL: u32 = 31;
+/// `BPF_F_SLEEPABLE`, without which the kernel takes no program of type syscall.
+const F_SLEEPABLE: u32 = 1 << 4;
 /// `BPF_PERF_EVENT`.
 pub const ATTACH_PERF_EVENT: u32 = 41;
 /// `BPF_TRACE_KPROBE_MULTI`.
@@ -135,6 +139,7 @@ pub fn prog_load(load: &ProgLoad<'_>, request: Option<LogRequest>, log: &mut Vec
         log_level: request.map_or(0, |r| r.level),
         log_size: buffer.len() as u32,
         log_buf: if buffer.is_empty() { 0 } else { buffer.as_mut_ptr() as u64 },
+        prog_flags: if load.prog_type == PROG_TYPE_SYSCALL { F_SLEEPABLE } else { 0 },
         expected_attach_type: load.expected_attach_type,
         ..LoadAttr::default()
     };
@@ -281,6 +286,19 @@ struct TestRunAttr {
     cpu: u32,
     batch_size: u32,
     pad: u32,
+}
+
+/// Runs a program of type syscall once. It may read and write `context`; returns what it returned.
+pub fn syscall_run(prog: BorrowedFd<'_>, context: &mut [u8]) -> io::Result<u32> {
+    let mut attr = TestRunAttr {
+        prog_fd: prog.as_raw_fd() as u32,
+        ctx_in: if context.is_empty() { 0 } else { context.as_mut_ptr() as u64 },
+        ctx_size_in: context.len() as u32,
+        ..TestRunAttr::default()
+    };
+    // SAFETY: the kernel reads and writes `context`, which lives until after the call, within its length.
+    unsafe { bpf(PROG_TEST_RUN, &mut attr) }?;
+    Ok(attr.retval)
 }
 
 /// Runs a `raw_tp` program once with these arguments; returns what it returned.

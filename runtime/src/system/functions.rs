@@ -36,7 +36,7 @@ impl Functions {
     /// From the symbol table.
     pub fn from_symbols(symbols: &KernelSymbols) -> Self {
         let mut text = String::new();
-        for symbol in symbols.iter().filter(|symbol| symbol.code) {
+        for symbol in symbols.iter().filter(|symbol| symbol.code && !is_scaffold(symbol.name)) {
             text.push_str(symbol.name);
             if let Some(module) = symbol.module {
                 text.push_str(" [");
@@ -81,6 +81,11 @@ impl Functions {
     }
 }
 
+/// Symbols that compiler and kernel put between the functions: padding, control-flow checks, static calls.
+fn is_scaffold(name: &str) -> bool {
+    ["__pfx_", "__cfi_", "__SCT__", "__SCK__"].iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// Names that the kernel refuses kprobes on, from the text of debugfs's `kprobes/blacklist`: `0xfrom-0xto\tname`.
 pub fn parse_blocklist(text: &str) -> Vec<String> {
     let mut names: Vec<String> =
@@ -123,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_symbol_table_serves_as_a_list() {
-        let symbols = KernelSymbols::read("ff T a\nfe d data\nfd t b\t[mod]\n".as_bytes()).unwrap();
+        let symbols = KernelSymbols::read("ff T a\nfe d data\nfd t b\t[mod]\nfc t __pfx_a\n".as_bytes()).unwrap();
         let list = Functions::from_symbols(&symbols);
         assert_eq!(names(&list, "*"), ["a", "b"]);
         assert_eq!(names(&list, "mod:*"), ["b"]);

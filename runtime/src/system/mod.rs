@@ -3,6 +3,8 @@
 
 pub mod features;
 pub mod functions;
+pub mod list;
+pub mod lookup;
 pub mod tracefs;
 
 use std::cell::OnceCell;
@@ -18,6 +20,7 @@ use crate::sys::mmap::Mmap;
 use crate::sys::time::{KernelClock, now_ns};
 use features::Features;
 use functions::Functions;
+use lookup::Answer;
 use tracefs::Tracefs;
 
 /// Files that stand in for the system's own.
@@ -142,13 +145,25 @@ impl System {
             .collect())
     }
 
+    /// Whether a function of that very name exists, as far as that can be told without the kernel's list, which takes it
+    /// fifty milliseconds to write. The BTF alone does not tell: it leaves out the suffixes that compilers append.
+    fn function_exists(&self, name: &str) -> Option<bool> {
+        if self.options.traceable_functions.is_some() || name.contains(':') {
+            return None;
+        }
+        match lookup::kernel_symbol(name) {
+            Answer::Missing => Some(false),
+            Answer::Address(_) => {
+                let stem = name.split('.').next().unwrap_or(name);
+                self.kernel_btf().ok()?.find(KindSet::FUNC, stem).map(|_| true)
+            }
+            Answer::Unknown => None,
+        }
+    }
+
     fn function_names(&self, pattern: &str) -> Result<Vec<String>, TargetError> {
-        // The BTF has nearly all functions and answers in half a millisecond; the kernel takes fifty to write its list.
-        if self.options.traceable_functions.is_none()
-            && let Some(name) = Glob::new(pattern).literal()
-            && self.kernel_btf().is_ok_and(|btf| btf.find(KindSet::FUNC, &name).is_some())
-        {
-            return Ok(vec![name]);
+        if let Some(exists) = Glob::new(pattern).literal().and_then(|name| self.function_exists(&name)) {
+            return Ok(exists.then(|| pattern.to_owned()).into_iter().collect());
         }
         let is_pattern = Glob::new(pattern).literal().is_none();
         let mut names: Vec<String> = self
@@ -265,7 +280,11 @@ impl Target for System {
     }
 
     fn kernel_symbol(&self, name: &str) -> Option<u64> {
-        self.symbols().find(name).map(|symbol| symbol.address)
+        match lookup::kernel_symbol(name) {
+            Answer::Address(address) => Some(address),
+            Answer::Missing => None,
+            Answer::Unknown => self.symbols().find(name).map(|symbol| symbol.address),
+        }
     }
 
     fn has(&self, feature: Feature) -> bool {

@@ -5,6 +5,7 @@
 //! harmless for an id, offset or length that makes no sense, and every walk along type references is bounded.
 
 mod names;
+pub mod print;
 mod raw;
 mod view;
 

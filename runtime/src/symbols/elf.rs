@@ -1,0 +1,232 @@
+//! Function symbols of an ELF file, from `.symtab` and `.dynsym`, and how its addresses lie in the file. The file can be
+//! hostile: it belongs to whoever runs it.
+
+use std::fs::File;
+use std::path::Path;
+
+use object::read::{Object, ObjectSegment, ObjectSymbol, ReadCache};
+use object::{ObjectKind, SymbolFlags, SymbolKind};
+
+/// Why a file has no symbols.
+#[derive(Debug)]
+pub enum ElfError {
+    /// It cannot be read.
+    Io(std::io::Error),
+    /// It is no ELF file, or a damaged one.
+    Malformed(String),
+}
+
+impl std::fmt::Display for ElfError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io(error) => write!(f, "{error}"),
+            Self::Malformed(why) => write!(f, "not a readable ELF file: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for ElfError {}
+
+/// The functions of a file.
+#[derive(Debug, Default)]
+pub struct ElfSymbols {
+    names: String,
+    /// Sorted by address, then by the order of the tables.
+    entries: Vec<Entry>,
+    segments: Vec<Segment>,
+    /// Addresses are relative to where the file is loaded.
+    pub position_independent: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    address: u64,
+    size: u64,
+    name: u32,
+    len: u32,
+}
+
+/// A loaded piece of the file.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    address: u64,
+    offset: u64,
+    len: u64,
+}
+
+/// A function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ElfSymbol<'a> {
+    /// Its name, mangled as the file has it.
+    pub name: &'a str,
+    /// Its address as the file counts.
+    pub address: u64,
+    /// Bytes; 0 when the file does not say.
+    pub size: u64,
+}
+
+impl ElfSymbols {
+    /// Reads the tables of a file.
+    pub fn load(path: &Path) -> Result<Self, ElfError> {
+        let file = File::open(path).map_err(ElfError::Io)?;
+        if !file.metadata().map_err(ElfError::Io)?.is_file() {
+            return Err(ElfError::Malformed("it is not a regular file".into()));
+        }
+        // Reads what the tables need and not the debug information beside them.
+        let cache = ReadCache::new(file);
+        let parsed = object::File::parse(&cache).map_err(|error| ElfError::Malformed(error.to_string()))?;
+        Ok(Self::read(&parsed))
+    }
+
+    /// Reads the tables of a file in memory, for instance of the vDSO.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ElfError> {
+        let parsed = object::File::parse(bytes).map_err(|error| ElfError::Malformed(error.to_string()))?;
+        Ok(Self::read(&parsed))
+    }
+
+    fn read<'data>(file: &impl Object<'data>) -> Self {
+        let mut table = Self { position_independent: file.kind() == ObjectKind::Dynamic, ..Self::default() };
+        table.segments = file
+            .segments()
+            .map(|segment| {
+                let (offset, len) = segment.file_range();
+                Segment { address: segment.address(), offset, len }
+            })
+            .collect();
+        for symbol in file.symbols().chain(file.dynamic_symbols()) {
+            if !is_function(&symbol) || symbol.is_undefined() || symbol.address() == 0 {
+                continue;
+            }
+            if let Ok(name) = symbol.name()
+                && !name.is_empty()
+            {
+                table.add(name, symbol.address(), symbol.size());
+            }
+        }
+        // A stable sort keeps .symtab's names before those of .dynsym.
+        table.entries.sort_by_key(|entry| entry.address);
+        table
+    }
+
+    fn add(&mut self, name: &str, address: u64, size: u64) {
+        let (Ok(at), Ok(len)) = (u32::try_from(self.names.len()), u32::try_from(name.len())) else { return };
+        self.names.push_str(name);
+        self.entries.push(Entry { address, size, name: at, len });
+    }
+
+    fn symbol(&self, entry: &Entry) -> ElfSymbol<'_> {
+        let start = entry.name as usize;
+        let name = self.names.get(start..start + entry.len as usize).unwrap_or_default();
+        ElfSymbol { name, address: entry.address, size: entry.size }
+    }
+
+    /// All functions by address; one that is in both tables comes twice.
+    pub fn iter(&self) -> impl Iterator<Item = ElfSymbol<'_>> {
+        self.entries.iter().map(|entry| self.symbol(entry))
+    }
+
+    /// The function that an address of the file lies in.
+    pub fn function_at(&self, address: u64) -> Option<ElfSymbol<'_>> {
+        /// Functions that begin before the address and are looked at: an inner one may end before it where an outer does not.
+        const LOOK_BACK: usize = 16;
+        let after = self.entries.partition_point(|entry| entry.address <= address);
+        let before = self.entries.get(..after)?;
+        let found = before
+            .iter()
+            .rev()
+            .take(LOOK_BACK)
+            .find(|entry| address - entry.address < entry.size || (entry.size == 0 && entry.address == address))?;
+        // Of several names for one function the first in the tables.
+        let first = before.iter().rev().take_while(|entry| entry.address >= found.address);
+        let first = first.filter(|entry| entry.address == found.address && entry.size == found.size).last();
+        first.map(|entry| self.symbol(entry))
+    }
+
+    /// Functions of exactly that name.
+    pub fn find(&self, name: &str) -> Option<ElfSymbol<'_>> {
+        self.iter().find(|symbol| symbol.name == name)
+    }
+
+    /// The address, as the file counts, of a byte of the file; `None` when it is not loaded.
+    pub fn address_of(&self, offset: u64) -> Option<u64> {
+        let segment = self.segments.iter().find(|it| offset.checked_sub(it.offset).is_some_and(|at| at < it.len))?;
+        (offset - segment.offset).checked_add(segment.address)
+    }
+
+    /// The byte of the file at an address as the file counts.
+    pub fn offset_of(&self, address: u64) -> Option<u64> {
+        let segment = self.segments.iter().find(|it| address.checked_sub(it.address).is_some_and(|at| at < it.len))?;
+        (address - segment.address).checked_add(segment.offset)
+    }
+}
+
+/// Functions, and those whose code is chosen when the program starts (`memcpy` of a C library).
+fn is_function<'data>(symbol: &impl ObjectSymbol<'data>) -> bool {
+    const STT_GNU_IFUNC: u8 = 10;
+    match symbol.flags() {
+        SymbolFlags::Elf { st_info, .. } if st_info & 0xf == STT_GNU_IFUNC => true,
+        _ => symbol.kind() == SymbolKind::Text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn sample() -> ElfSymbols {
+        let mut table = ElfSymbols { position_independent: true, ..ElfSymbols::default() };
+        table.segments = vec![
+            Segment { address: 0, offset: 0, len: 0x1000 },
+            Segment { address: 0x3000, offset: 0x1000, len: 0x1000 },
+        ];
+        for (name, address, size) in
+            [("outer", 0x3000, 0x100), ("inner", 0x3010, 0x10), ("alias", 0x3000, 0x100), ("mark", 0x3200, 0)]
+        {
+            table.add(name, address, size);
+        }
+        table.entries.sort_by_key(|entry| entry.address);
+        table
+    }
+
+    #[test]
+    fn addresses_are_named_by_the_function_around_them() {
+        let table = sample();
+        let name = |address| table.function_at(address).map(|symbol| symbol.name);
+        assert_eq!(name(0x3000), Some("outer"));
+        assert_eq!(name(0x3014), Some("inner"));
+        assert_eq!(name(0x3050), Some("outer"), "behind the inner one");
+        assert_eq!(name(0x3100), None, "behind the end");
+        assert_eq!(name(0x3200), Some("mark"));
+        assert_eq!(name(0x3201), None);
+    }
+
+    #[test]
+    fn offsets_and_addresses_convert() {
+        let table = sample();
+        assert_eq!(table.offset_of(0x3010), Some(0x1010));
+        assert_eq!(table.address_of(0x1010), Some(0x3010));
+        assert_eq!((table.offset_of(0x2000), table.address_of(0x2000)), (None, None));
+    }
+
+    #[test]
+    fn our_own_binary_has_functions() {
+        let table = ElfSymbols::load(Path::new("/proc/self/exe")).unwrap();
+        assert!(table.iter().count() > 100);
+        let main = table.find("main").unwrap();
+        assert_eq!(table.function_at(main.address + 1).map(|symbol| symbol.name), Some("main"));
+        let offset = table.offset_of(main.address).unwrap();
+        assert_eq!(table.address_of(offset), Some(main.address));
+    }
+
+    #[test]
+    fn what_is_no_elf_file_is_refused() {
+        assert!(matches!(ElfSymbols::parse(b"#!/bin/sh\n"), Err(ElfError::Malformed(_))));
+        assert!(matches!(ElfSymbols::parse(&[]), Err(ElfError::Malformed(_))));
+        assert!(matches!(ElfSymbols::load(Path::new("/nonexistent")), Err(ElfError::Io(_))));
+        assert!(matches!(ElfSymbols::load(Path::new("/dev/null")), Err(ElfError::Malformed(_))));
+        let mut bytes = std::fs::read("/proc/self/exe").unwrap();
+        bytes.truncate(4096);
+        let _ = ElfSymbols::parse(&bytes);
+    }
+}
