@@ -3,14 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tapline_compiler::program::{Attach, ProbeDesc};
 use tapline_compiler::target::{Feature, Glob, ProbeSource, Target, TargetError};
 use tapline_compiler::types::btf::print::{definition, type_name};
 use tapline_compiler::types::btf::{Btf, BtfType, FuncProto, KindSet, TypeId};
 
-use super::System;
+use super::{System, binaries};
 use crate::symbols::elf::{ElfError, ElfSymbols};
 
 /// Why a listing ended early.
@@ -343,7 +343,7 @@ impl Lister<'_> {
 
     fn binary(&mut self, provider: &str, rest: &str) -> Result<(), ListError> {
         let (path, function) = rest.rsplit_once(':').unwrap_or((rest, "*"));
-        let resolved = find_binary(path).ok_or_else(|| ListError::NoBinary(path.to_owned()))?;
+        let resolved = binaries::find(path).ok_or_else(|| ListError::NoBinary(path.to_owned()))?;
         let symbols = ElfSymbols::load(&resolved).map_err(|error| ListError::Binary(resolved.clone(), error))?;
         let glob = Glob::new(function);
         let names: BTreeSet<&str> =
@@ -411,54 +411,6 @@ fn format_fields(format: &str) -> impl Iterator<Item = &str> {
         .filter_map(|line| line.trim_start().strip_prefix("field:")?.split(';').next())
         .map(str::trim)
         .filter(|declaration| !declaration.rsplit([' ', '*']).next().unwrap_or_default().starts_with("common_"))
-}
-
-/// A binary by path, by its name in `PATH`, or a library by its name (`libc`, `libc.so.6`).
-pub fn find_binary(name: &str) -> Option<PathBuf> {
-    if name.is_empty() {
-        return None;
-    }
-    if name.contains('/') {
-        let path = PathBuf::from(name);
-        return path.is_file().then_some(path);
-    }
-    let directories: Vec<PathBuf> =
-        std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
-    let binary = directories.iter().map(|directory| directory.join(name)).find(|path| path.is_file());
-    binary.or_else(|| find_library(name))
-}
-
-/// A library in the loader's usual directories. Of several versions the last by name.
-fn find_library(name: &str) -> Option<PathBuf> {
-    const DIRECTORIES: [&str; 8] = [
-        "/lib64",
-        "/usr/lib64",
-        "/lib/x86_64-linux-gnu",
-        "/usr/lib/x86_64-linux-gnu",
-        "/lib/aarch64-linux-gnu",
-        "/usr/lib/aarch64-linux-gnu",
-        "/lib",
-        "/usr/lib",
-    ];
-    let prefix = if name.contains(".so") { name.to_owned() } else { format!("{name}.so") };
-    DIRECTORIES.iter().find_map(|directory| {
-        let exact = Path::new(directory).join(&prefix);
-        // A file `libc.so` is a text for the linker; the loader wants the version.
-        let mut found: Vec<PathBuf> = std::fs::read_dir(directory)
-            .ok()?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| {
-                let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
-                file.strip_prefix(&prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            })
-            .filter(|path| ElfSymbols::load(path).is_ok())
-            .collect();
-        if found.contains(&exact) {
-            return Some(exact);
-        }
-        found.sort();
-        found.pop()
-    })
 }
 
 #[cfg(test)]

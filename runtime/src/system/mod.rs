@@ -1,6 +1,7 @@
 //! The live system: what [`Target`] answers for the machine we run on. Everything is read when first asked for, and then
 //! kept; a script that names no kernel function costs no look at the list of functions.
 
+pub mod binaries;
 pub mod features;
 pub mod functions;
 pub mod list;
@@ -12,9 +13,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use tapline_compiler::target::{Arch, Feature, Glob, PidNamespace, ProbeSource, Target, TargetError, similar};
+use tapline_compiler::target::{
+    Arch, Feature, Glob, PidNamespace, ProbeSource, Target, TargetError, UserBinary, similar,
+};
 use tapline_compiler::types::btf::{Btf, KindSet};
 
+use crate::symbols::elf::{ElfError, ElfSymbols};
 use crate::symbols::kallsyms::KernelSymbols;
 use crate::sys::mmap::Mmap;
 use crate::sys::time::{KernelClock, now_ns};
@@ -277,6 +281,18 @@ impl Target for System {
             }
             ProbeSource::RawTracepoints => self.raw_tracepoints().map(|names| similar(name, names)).unwrap_or_default(),
         }
+    }
+
+    fn user_functions(&self, file: &str, pattern: &str) -> Result<UserBinary, TargetError> {
+        let path = binaries::find(file).ok_or(TargetError::NotFound)?;
+        let path = std::path::absolute(&path).unwrap_or(path);
+        let symbols = ElfSymbols::load(&path).map_err(|error| match error {
+            ElfError::Io(error) => tracefs::target_error(&path, &error),
+            ElfError::Malformed(why) => TargetError::Malformed(format!("{}: {why}", path.display())),
+        })?;
+        let path =
+            path.into_os_string().into_string().map_err(|_| TargetError::Malformed("its path is not UTF-8".into()))?;
+        Ok(UserBinary { path, functions: binaries::functions(&symbols, pattern) })
     }
 
     fn kernel_symbol(&self, name: &str) -> Option<u64> {

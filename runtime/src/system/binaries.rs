@@ -1,0 +1,97 @@
+//! User programs and libraries by the names that scripts give them, and their functions.
+
+use std::path::{Path, PathBuf};
+
+use tapline_compiler::target::{Glob, UserFunction};
+
+use crate::symbols::elf::ElfSymbols;
+
+/// Functions that match a glob and lie in the file, sorted by name; of several symbols of one name the first.
+pub fn functions(symbols: &ElfSymbols, pattern: &str) -> Vec<UserFunction> {
+    let glob = Glob::new(pattern);
+    let mut found: Vec<UserFunction> = symbols
+        .iter()
+        .filter(|symbol| glob.matches(symbol.name))
+        .filter_map(|symbol| {
+            let offset = symbols.offset_of(symbol.address)?;
+            Some(UserFunction { name: symbol.name.to_owned(), offset, size: symbol.size })
+        })
+        .collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found.dedup_by(|later, first| later.name == first.name);
+    found
+}
+
+/// A binary by path, by its name in `PATH`, or a library by its name (`libc`, `libc.so.6`).
+pub fn find(name: &str) -> Option<PathBuf> {
+    if name.is_empty() {
+        return None;
+    }
+    if name.contains('/') {
+        let path = PathBuf::from(name);
+        return path.is_file().then_some(path);
+    }
+    let directories: Vec<PathBuf> =
+        std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
+    let binary = directories.iter().map(|directory| directory.join(name)).find(|path| path.is_file());
+    binary.or_else(|| find_library(name))
+}
+
+/// A library in the loader's usual directories. Of several versions the last by name.
+fn find_library(name: &str) -> Option<PathBuf> {
+    const DIRECTORIES: [&str; 8] = [
+        "/lib64",
+        "/usr/lib64",
+        "/lib/x86_64-linux-gnu",
+        "/usr/lib/x86_64-linux-gnu",
+        "/lib/aarch64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/lib",
+        "/usr/lib",
+    ];
+    let prefix = if name.contains(".so") { name.to_owned() } else { format!("{name}.so") };
+    DIRECTORIES.iter().find_map(|directory| {
+        let exact = Path::new(directory).join(&prefix);
+        // A file `libc.so` is a text for the linker; the loader wants the version.
+        let mut found: Vec<PathBuf> = std::fs::read_dir(directory)
+            .ok()?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| {
+                let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
+                file.strip_prefix(&prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
+            .filter(|path| ElfSymbols::load(path).is_ok())
+            .collect();
+        if found.contains(&exact) {
+            return Some(exact);
+        }
+        found.sort();
+        found.pop()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn binaries_are_found_by_path_and_by_name() {
+        let own = std::env::current_exe().unwrap();
+        assert_eq!(find(own.to_str().unwrap()).as_deref(), Some(own.as_path()));
+        assert_eq!(find("/nonexistent/program"), None);
+        assert_eq!(find(""), None);
+        assert!(find("sh").unwrap().ends_with("sh"));
+        assert!(find("libc").unwrap().to_str().unwrap().contains("libc.so"));
+    }
+
+    #[test]
+    fn functions_have_offsets_in_the_file() {
+        let symbols = ElfSymbols::load(Path::new("/proc/self/exe")).unwrap();
+        let main = functions(&symbols, "main");
+        assert_eq!(main.len(), 1);
+        let bytes = std::fs::metadata("/proc/self/exe").unwrap().len();
+        assert!(main[0].offset > 0 && main[0].offset < bytes);
+        assert_eq!(functions(&symbols, "no_such_function_*"), []);
+    }
+}
