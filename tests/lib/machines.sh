@@ -22,6 +22,7 @@ make_initramfs() {
     cp "$here/lib/init" "$root/init"
     chmod +x "$root/init"
     cp -a "$cases" "$root/tests/cases"
+    if [ -d "$here/../examples" ]; then cp -a "$here/../examples" "$root/examples"; fi
     echo "root:x:0:0:root:/root:/bin/sh" > "$root/etc/passwd"
     echo "root:x:0:" > "$root/etc/group"
     printf '127.0.0.1 localhost\n::1 localhost\n' > "$root/etc/hosts"

@@ -58,6 +58,8 @@ pub struct KernelBound {
 /// One way of running a case's script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
+    /// The script, as a path from the top of the repository, when it is not the case file itself.
+    pub source: Option<String>,
     /// The name behind the case's name; empty for the only run.
     pub name: String,
     /// How the script is passed.
@@ -95,6 +97,7 @@ pub struct Run {
 impl Run {
     fn new() -> Run {
         Run {
+            source: None,
             name: String::new(),
             script: Script::File,
             options: Vec::new(),
@@ -274,6 +277,7 @@ fn expected_line(comment: &str) -> Option<(Repeat, String)> {
 fn set(run: &mut Run, key: &str, value: &str) -> Result<(), String> {
     match key {
         "about" => {}
+        "source" => run.source = Some(value.to_owned()),
         "script" => {
             run.script = match value {
                 "file" => Script::File,

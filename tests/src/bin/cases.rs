@@ -129,9 +129,19 @@ fn jobs(options: &Options) -> Result<Vec<Job>, String> {
             Err(error) => jobs.push(Job { name, work: Err(error) }),
             Ok(case) => {
                 for run in case.runs.clone() {
+                    let mut case = case.clone();
                     let name = if run.name.is_empty() { name.clone() } else { format!("{name}:{}", run.name) };
-                    let work = if options.show || run::asserts_something(&run) {
-                        Ok((case.clone(), run))
+                    let mut problem = None;
+                    if let Some(source) = &run.source {
+                        match std::fs::read_to_string(options.cases.join("../..").join(source)) {
+                            Ok(text) => case.body = text,
+                            Err(error) => problem = Some(format!("{source}: {error}")),
+                        }
+                    }
+                    let work = if let Some(problem) = problem {
+                        Err(problem)
+                    } else if options.show || run::asserts_something(&run) {
+                        Ok((case, run))
                     } else {
                         Err("the header expects nothing".to_owned())
                     };
