@@ -161,7 +161,7 @@ pub fn accepts(conversion: Conversion, ty: &Type) -> Accepts {
         }
         Conversion::Pointer => number || matches!(ty, Type::KernelSymbol),
         Conversion::Char | Conversion::GfpFlags => number,
-        Conversion::String => !matches!(ty, Type::Void | Type::Strings),
+        Conversion::String => !matches!(ty, Type::Void),
         Conversion::Raw | Conversion::RawHex | Conversion::RawEscaped => bytes,
     };
     if fits { Accepts::Yes } else { Accepts::No(if number { "d" } else { "s" }) }

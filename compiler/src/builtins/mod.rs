@@ -224,6 +224,13 @@ pub static ROWS: &[Row] = &[
     function("print", 1..=3, "print(value), print(@map [, top [, div]])", "prints a value or a map", output::print),
     function("time", 0..=1, "time([\"format\"])", "prints the time of day", output::time),
     function("join", 1..=2, "join(argv [, \"separator\"])", "prints an array of strings", output::join),
+    function(
+        "str_join",
+        1..=1,
+        "str_join(argv)",
+        "an array of strings as an argument of printf, one blank between them",
+        output::str_join,
+    ),
     function("cat", 1..=MANY, "cat(\"format\", …)", "prints a file", output::cat),
     unsafe_function("system", 1..=MANY, "system(\"format\", …)", "runs a shell command", output::system),
     function("exit", 0..=1, "exit([status])", "ends tracing", output::exit),

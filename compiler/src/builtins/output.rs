@@ -148,13 +148,18 @@ pub(super) fn time(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
 }
 
 pub(super) fn join(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
-    let value = checker.value_expr(call.arg(0)?);
+    let strings = str_join(checker, call);
     let separator = match call.arg(1) {
         None => " ".to_owned(),
         Some(arg) => String::from_utf8_lossy(&checker.literal_string("the separator of join()", arg)?).into_owned(),
     };
-    let value = value?;
-    let span = value.span;
+    Some(checker.send(ActionKind::Join(separator), vec![strings?], call.span))
+}
+
+/// The strings of an array of pointers as one value, which printf prints with `%s`.
+pub(super) fn str_join(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let value = checker.value_expr(call.arg(0)?)?;
+    let (name, span) = (call.row.name, value.span);
     let text = Type::Ptr(
         std::rc::Rc::new(Type::Int(crate::types::IntType { size: 1, signed: true })),
         checker.default_space(),
@@ -165,14 +170,13 @@ pub(super) fn join(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
         ty => {
             let is = checker.name(ty);
             checker
-                .error("argument-type", format!("join() takes an array of strings, not {is}"), span)
+                .error("argument-type", format!("{name}() takes an array of strings, not {is}"), span)
                 .label(format!("this is {is}"))
-                .help("for instance `join(args.argv)` in tracepoint:syscalls:sys_enter_execve");
+                .help(format!("for instance `{name}(args.argv)` in tracepoint:syscalls:sys_enter_execve"));
             return None;
         }
     };
-    let strings = call.op(Op::Argv, vec![pointer], Type::Strings);
-    Some(checker.send(ActionKind::Join(separator), vec![strings], call.span))
+    Some(call.op(Op::Argv, vec![pointer], Type::Strings))
 }
 
 pub(super) fn exit(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {

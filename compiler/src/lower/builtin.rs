@@ -10,10 +10,10 @@ use crate::typed::{Expr, ExprKind, Op};
 use crate::types::{AddrSpace, Type};
 
 /// Strings that `join` reads at most, and bytes of each with terminator.
-const ARGV_STRINGS: u32 = 16;
+const ARGV_STRINGS: u32 = 64;
 const ARGV_STRING: u32 = 1024;
-/// Bytes that they need at most.
-pub(super) const ARGV_BYTES: u32 = ARGV_STRINGS * ARGV_STRING;
+/// Bytes of all of them at most.
+pub(super) const ARGV_BYTES: u32 = 16 * ARGV_STRING;
 /// `AF_INET6`.
 const AF_INET6: i64 = 10;
 
@@ -232,28 +232,41 @@ impl FnLower<'_, '_> {
         let helper =
             if space == AddrSpace::User { helpers::PROBE_READ_USER_STR } else { helpers::PROBE_READ_KERNEL_STR };
         let array = self.scalar(pointer);
-        let used = self.b.variable();
+        let (used, index) = (self.b.variable(), self.b.variable());
         let zero = self.b.iconst(0);
         self.b.set(used, zero);
-        let end = self.b.block();
-        for i in 0..ARGV_STRINGS {
-            let element = Loc { space, mem: Mem { base: array, offset: (i * 8) as i32 } };
-            let string = self.load_scalar(element, &Type::U64);
-            let (there, good) = (self.b.block(), self.b.block());
-            self.b.branch_imm(Cond::Ne, string, 0, there, end);
-            self.b.enter(there);
-            let n = self.b.get(used);
-            let base = self.b.bin(Ir::Add, dst.base, n);
-            let to = self.addr(Mem { base, offset: dst.offset });
-            let size = self.b.iconst(i64::from(ARGV_STRING));
-            let read = self.b.call(helper, &[to, size, string]);
-            self.report_helper(helper, read);
-            self.b.branch_imm(Cond::SGt, read, 0, good, end);
-            self.b.enter(good);
-            let n = self.b.bin(Ir::Add, n, read);
-            self.b.set(used, n);
-        }
-        self.join(end);
+        self.b.set(index, zero);
+        let (head, read, there, good, end) =
+            (self.b.block(), self.b.block(), self.b.block(), self.b.block(), self.b.block());
+        self.b.jump(head);
+        self.b.switch_to(head);
+        let i = self.b.get(index);
+        self.b.branch_imm(Cond::ULt, i, i64::from(ARGV_STRINGS), read, end);
+        self.b.enter(read);
+        let bytes = self.b.bin_imm(Ir::Shl, i, 3);
+        let base = self.b.bin(Ir::Add, array, bytes);
+        let string = self.load_scalar(Loc { space, mem: Mem { base, offset: 0 } }, &Type::U64);
+        self.b.branch_imm(Cond::Ne, string, 0, there, end);
+        self.b.enter(there);
+        // Room for one more whole string, in a shape that the verifier follows.
+        let room = self.b.block();
+        let n = self.b.get(used);
+        self.b.branch_imm(Cond::ULe, n, i64::from(ARGV_BYTES - ARGV_STRING), room, end);
+        self.b.enter(room);
+        let base = self.b.bin(Ir::Add, dst.base, n);
+        let to = self.addr(Mem { base, offset: dst.offset });
+        let size = self.b.iconst(i64::from(ARGV_STRING));
+        let got = self.b.call(helper, &[to, size, string]);
+        self.report_helper(helper, got);
+        self.b.branch_imm(Cond::SGt, got, 0, good, end);
+        self.b.enter(good);
+        let n = self.b.bin(Ir::Add, n, got);
+        self.b.set(used, n);
+        let i = self.b.bin_imm(Ir::Add, i, 1);
+        self.b.set(index, i);
+        self.b.jump(head);
+        self.b.seal(head);
+        self.b.enter(end);
         Length::Register(self.b.get(used))
     }
 
