@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -298,6 +298,32 @@ fn wait_attached(attached: &Receiver<()>, child: &mut Guard, deadline: Instant) 
             }
         }
     }
+}
+
+/// Has the tool write the object of a run's script to `object`, without running it; false when the script has none because
+/// it is refused. Pids and ports are stand-ins: they are only compared with.
+pub fn emit_object(case: &Case, run: &Run, tool: &Tool, object: &Path) -> Result<bool, String> {
+    let scratch = Scratch::new(case, run).map_err(|error| format!("scratch folder: {error}"))?;
+    let mut truth: BTreeMap<String, String> =
+        ["pid", "tid", "2.pid", "2.tid", "uid", "gid", "port"].map(|name| (name.to_owned(), "1".to_owned())).into();
+    for (name, path) in [("tmp", &scratch.0), ("workload", &tool.workload), ("self", &tool.workload)] {
+        truth.insert(name.to_owned(), path.to_string_lossy().into_owned());
+    }
+    let mut run = run.clone();
+    run.options.splice(0..0, ["--emit-elf".to_owned(), object.to_string_lossy().into_owned(), "--dry-run".to_owned()]);
+    let (mut command, input) = command(case, &run, tool, &scratch, &truth)?;
+    let mut child = command.spawn().map_err(|error| format!("cannot start {}: {error}", tool.path.display()))?;
+    if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    if output.status.success() && object.exists() {
+        return Ok(true);
+    }
+    if run.exit != 0 {
+        return Ok(false);
+    }
+    Err(format!("no object was written:\n{}", String::from_utf8_lossy(&output.stderr)))
 }
 
 /// Runs the tool and its workloads; what came out.
