@@ -6,6 +6,7 @@ pub mod bpf;
 pub mod builtins;
 pub mod check;
 pub mod diagnostic;
+pub mod driver;
 pub mod expand;
 pub mod index;
 pub mod ir;

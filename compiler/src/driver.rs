@@ -1,0 +1,242 @@
+//! The whole compiler in one call: text to [`Program`], with everything that is to be said about it. Passes stop at the first stage
+//! that found errors; each stage can be had as text.
+
+use tapline_grammar::ParseOptions;
+use tapline_grammar::span::{FileId, Span};
+
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::expand;
+use crate::program::Program;
+use crate::source::SourceMap;
+use crate::target::Target;
+use crate::{backend, check, lower};
+
+/// A script and what the command line adds to it.
+#[derive(Clone, Debug, Default)]
+pub struct Input {
+    /// Name of the file as messages show it; `stdin` for a script from the command line.
+    pub name: String,
+    /// The script.
+    pub text: String,
+    /// Parameters, environment, filter.
+    pub options: expand::Options,
+    /// Functions that change the system are allowed (`--unsafe`).
+    pub unsafe_allowed: bool,
+    /// Stages wanted as text (`-d`).
+    pub stages: Vec<Stage>,
+}
+
+/// What the compiler goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// The syntax tree.
+    Ast,
+    /// Attach points and settings.
+    Expand,
+    /// The typed tree.
+    Types,
+    /// The intermediate representation after the optimiser.
+    Ir,
+    /// BPF instructions.
+    Bpf,
+    /// Sections of the ELF object and the manifest.
+    Object,
+}
+
+impl Stage {
+    /// All of them in order, with their names on the command line.
+    pub const ALL: &'static [(Self, &'static str)] = &[
+        (Self::Ast, "ast"),
+        (Self::Expand, "expand"),
+        (Self::Types, "types"),
+        (Self::Ir, "ir"),
+        (Self::Bpf, "bpf"),
+        (Self::Object, "object"),
+    ];
+
+    /// The stage of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, n)| *n == name).map(|(stage, _)| *stage)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(stage, _)| *stage == self).map_or("", |(_, n)| n)
+    }
+}
+
+/// What comes out.
+#[derive(Debug, Default)]
+pub struct Compiled {
+    /// `None` when there are errors.
+    pub program: Option<Program>,
+    /// In the order of the passes.
+    pub diagnostics: Diagnostics,
+    /// For rendering the diagnostics.
+    pub sources: SourceMap,
+    /// The stages asked for, as far as the compiler came.
+    pub stages: Vec<(Stage, String)>,
+}
+
+/// Compiles a script for a target. Never panics on any text.
+pub fn compile(input: &Input, target: &dyn Target) -> Compiled {
+    let mut run = Run { input, target, out: Compiled::default() };
+    run.out.program = run.program();
+    run.out
+}
+
+/// One run of the compiler; `None` from a stage means that errors were reported.
+struct Run<'a> {
+    input: &'a Input,
+    target: &'a dyn Target,
+    out: Compiled,
+}
+
+impl Run<'_> {
+    fn show(&mut self, stage: Stage, text: impl FnOnce() -> String) {
+        if self.input.stages.contains(&stage) {
+            self.out.stages.push((stage, text()));
+        }
+    }
+
+    fn failed(&self) -> bool {
+        self.out.diagnostics.iter().any(Diagnostic::is_error)
+    }
+
+    fn program(&mut self) -> Option<Program> {
+        let file = self.out.sources.add(self.input.name.clone(), self.input.text.clone());
+        let script = self.parse(file)?;
+        let expanded = {
+            let Compiled { diagnostics, sources, .. } = &mut self.out;
+            expand::expand(script, &self.input.options, self.target, sources, diagnostics)
+        };
+        let sources = self.out.sources.clone();
+        self.show(Stage::Expand, || expand::print(&expanded, &sources));
+        // A probe that does not exist must not hide mistakes in the code: checking goes on with the probes that are left.
+        let expand_failed = self.failed();
+        if expand_failed && expanded.probes.is_empty() {
+            return None;
+        }
+        let options = check::Options { allow_unsafe: self.input.unsafe_allowed };
+        let check::Checked { script, diagnostics } = check::check(&expanded, self.target, options);
+        self.out.diagnostics.extend(diagnostics);
+        let typed = script?;
+        self.show(Stage::Types, || check::print::print(&typed));
+        if self.failed() {
+            return None;
+        }
+        self.generate(&typed, &sources)
+    }
+
+    fn parse(&mut self, file: FileId) -> Option<tapline_grammar::ast::Script> {
+        // Scripts test this to leave out definitions that BTF brings.
+        let has_btf = self.target.btf().is_some();
+        let defines = if has_btf { vec![("BPFTRACE_HAVE_BTF".to_owned(), "1".to_owned())] } else { Vec::new() };
+        let parsed = tapline_grammar::parse(file, &self.input.text, &ParseOptions { defines });
+        self.show(Stage::Ast, || parsed.script.to_string());
+        self.out.diagnostics.extend(parsed.errors.into_iter().map(Diagnostic::from));
+        (!self.failed()).then_some(parsed.script)
+    }
+
+    fn generate(&mut self, typed: &crate::typed::TypedScript, sources: &SourceMap) -> Option<Program> {
+        let position = |span: Span| sources.position(span);
+        let lowered = match lower::lower(typed, self.target, &position) {
+            Ok(lowered) => lowered,
+            Err(diagnostics) => {
+                self.out.diagnostics.extend(diagnostics);
+                return None;
+            }
+        };
+        self.show(Stage::Ir, || lowered.module.to_string());
+        match backend::backend(lowered, sources) {
+            Ok(program) => {
+                self.show(Stage::Object, || listing(&program));
+                Some(program)
+            }
+            Err(d) => {
+                self.out.diagnostics.push(d);
+                None
+            }
+        }
+    }
+}
+
+/// The programs, attach points and maps of a program, one a line.
+fn listing(program: &Program) -> String {
+    let manifest = &program.manifest;
+    let mut out = format!("object: {} bytes\n", program.object.len());
+    let mut line = |text: String| {
+        out.push_str(&text);
+        out.push('\n');
+    };
+    for p in &manifest.programs {
+        line(format!("program {} ({:?}), section {}", p.symbol, p.kind, crate::probes::section(p.kind)));
+        for id in &p.probes {
+            if let Some(probe) = manifest.probes.get(id.0 as usize) {
+                line(format!("    {id}: {} cookie {}", probe.name, probe.cookie));
+            }
+        }
+    }
+    for (index, map) in manifest.maps.iter().enumerate() {
+        let copies = if map.per_cpu { ", per CPU" } else { "" };
+        line(format!("map m{index} {} ({:?}), {} entries{copies}", map.symbol, map.role, map.max_entries));
+    }
+    for (index, action) in manifest.actions.iter().enumerate() {
+        line(format!("action{index}: {:?}", action.kind));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use crate::render::{Colour, render_all};
+    use crate::target::fixture::Fixture;
+
+    fn run(text: &str, stages: &[Stage]) -> Compiled {
+        let input = Input { name: "t.bt".into(), text: text.into(), stages: stages.to_vec(), ..Input::default() };
+        compile(&input, &Fixture::new().unwrap())
+    }
+
+    #[test]
+    fn the_whole_way() {
+        let all: Vec<Stage> = Stage::ALL.iter().map(|(stage, _)| *stage).collect();
+        let out =
+            run("tracepoint:syscalls:sys_enter_openat { printf(\"%s %s\\n\", comm, str(args->filename)); }", &all);
+        assert!(out.diagnostics.is_empty(), "{}", render_all(&out.diagnostics, &out.sources, Colour::Never));
+        let program = out.program.unwrap();
+        assert_eq!(program.object.get(..4), Some(b"\x7fELF".as_slice()));
+        let names: Vec<&str> = program.manifest.probes.iter().map(|p| p.name.as_str()).collect();
+        assert_eq!(names, ["tracepoint:syscalls:sys_enter_openat"]);
+        assert_eq!(program.manifest.programs.len(), 1);
+        let shown: Vec<Stage> = out.stages.iter().map(|(stage, _)| *stage).collect();
+        assert_eq!(shown, [Stage::Ast, Stage::Expand, Stage::Types, Stage::Ir, Stage::Object]);
+        assert!(out.stages.iter().all(|(_, text)| !text.is_empty()));
+    }
+
+    #[test]
+    fn stages_have_names() {
+        for (stage, name) in Stage::ALL {
+            assert_eq!((Stage::named(name), stage.name()), (Some(*stage), *name));
+        }
+        assert_eq!(Stage::named("nope"), None);
+    }
+
+    #[test]
+    fn an_error_stops_before_code_is_made() {
+        for text in ["BEGIN { $x = ; }", "BEGIN { nope(); }", "kprobe:nope_nope { }", ""] {
+            let out = run(text, &[Stage::Object]);
+            assert!(out.program.is_none(), "{text}");
+            assert!(out.diagnostics.iter().any(Diagnostic::is_error), "{text}");
+            assert!(out.stages.is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_missing_probe_does_not_hide_other_mistakes() {
+        let out = run("kprobe:nope_nope { } BEGIN { nope(); }", &[]);
+        let codes: Vec<&str> = out.diagnostics.iter().filter(|d| d.is_error()).map(|d| d.code).collect();
+        assert_eq!(codes, ["missing-probe", "unknown-function"]);
+    }
+}
