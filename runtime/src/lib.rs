@@ -1,5 +1,6 @@
 //! The runtime: loads a compiled script into the kernel, attaches it, and prints what comes back.
 
+pub mod cli;
 pub mod events;
 pub mod maps;
 pub mod output;

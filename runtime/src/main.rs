@@ -1,3 +1,5 @@
 //! The command `tapline`.
 
-fn main() {}
+fn main() {
+    std::process::exit(tapline::cli::main(std::env::args_os().collect()));
+}

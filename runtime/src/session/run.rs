@@ -59,7 +59,7 @@ pub struct Options {
     pub verifier_log: bool,
     /// When output is passed on.
     pub buffering: Buffering,
-    /// Load and go: for checking that a script would run.
+    /// Attach, run nothing and go: for checking that a script would start.
     pub dry_run: bool,
     /// Mount point of tracefs, where it is known already.
     pub tracefs: Option<PathBuf>,
@@ -91,9 +91,6 @@ pub fn run(
         DirectLoader { verifier_log: options.verifier_log }.load(program)?;
     for (name, log) in &logs {
         eprintln!("The verifier's log of {name}:\n{log}");
-    }
-    if options.dry_run {
-        return Ok(0);
     }
     let take = |tables: &mut Vec<Option<Table>>, role: MapRole| {
         let index = manifest.maps.iter().position(|m| m.role == role)?;
@@ -132,6 +129,10 @@ struct Session<'a> {
 
 impl Session<'_> {
     fn run(&mut self) -> Result<i32, SessionError> {
+        if self.options.dry_run {
+            self.attach()?;
+            return Ok(0);
+        }
         let signals = self.block_signals()?;
         self.run_programs(|attach| matches!(attach, Attach::Begin))?;
 

@@ -12,11 +12,6 @@ pub fn error_text(errno: i32) -> String {
     }
 }
 
-/// True when standard output is a terminal.
-pub fn stdout_is_terminal() -> bool {
-    std::io::IsTerminal::is_terminal(&std::io::stdout())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

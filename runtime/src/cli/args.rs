@@ -1,0 +1,441 @@
+//! Options of the command line, with the names and meanings of the reference's; and a table of those that have none here.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::session::run::Buffering;
+
+use super::tools;
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Compile and run a script.
+    Run,
+    /// List probes.
+    List,
+    /// Format a script.
+    Format,
+    /// Say what the system offers.
+    Info,
+    /// List the tools.
+    Tools,
+}
+
+/// Where the script comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `-e`.
+    Inline(String),
+    /// A file.
+    File(PathBuf),
+    /// `-`.
+    Stdin,
+    /// One of [`tools::TOOLS`].
+    Tool(String),
+    /// None was named.
+    Missing,
+}
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// As the reference prints it.
+    #[default]
+    Text,
+    /// A JSON object per line.
+    Json,
+}
+
+/// The command line, understood.
+#[derive(Clone, Debug)]
+pub struct Cli {
+    /// What is to be done.
+    pub mode: Mode,
+    /// The script.
+    pub source: Source,
+    /// Pattern of `-l`; a file is its [`Self::source`] instead.
+    pub pattern: String,
+    /// `$1` and so on.
+    pub positional: Vec<String>,
+    /// `--name=value` for the script.
+    pub named: Vec<(String, Option<String>)>,
+    /// `-v`.
+    pub verbose: bool,
+    /// `-q`.
+    pub quiet: bool,
+    /// `-k`.
+    pub helper_errors: bool,
+    /// `--no-warnings`.
+    pub no_warnings: bool,
+    /// `--unsafe`.
+    pub allow_unsafe: bool,
+    /// `-p`.
+    pub pid: Option<u32>,
+    /// `-c`.
+    pub command: Option<String>,
+    /// `-o`.
+    pub output: Option<PathBuf>,
+    /// `-f`.
+    pub form: Form,
+    /// `-B`.
+    pub buffering: Buffering,
+    /// `-d`.
+    pub stages: Vec<String>,
+    /// `--dry-run`.
+    pub dry_run: bool,
+    /// `--emit-elf`.
+    pub emit_elf: Option<PathBuf>,
+    /// `-I`.
+    pub include_dirs: Vec<PathBuf>,
+    /// `--include`.
+    pub includes: Vec<String>,
+    /// `--traceable-functions`.
+    pub traceable_functions: Option<PathBuf>,
+    /// Options that were given and mean nothing here, with the reason.
+    pub without_meaning: Vec<(&'static str, &'static str)>,
+    /// Started through a link named `bpftrace`.
+    pub as_bpftrace: bool,
+}
+
+/// What the command line came to.
+#[derive(Debug)]
+pub enum Parsed {
+    /// Do this.
+    Run(Box<Cli>),
+    /// Print this; success.
+    Say(String),
+    /// Print this on standard error; failure.
+    Wrong(String),
+}
+
+/// Options of the reference that have no meaning here: name, whether it takes a value, why.
+const WITHOUT_MEANING: &[(&str, bool, &str)] = &[
+    ("verify-llvm-ir", false, "tapline has its own compiler: there is no LLVM IR"),
+    ("emit-llvm", true, "tapline has its own compiler: there is no LLVM IR; -d ir prints its intermediate code"),
+    ("no-feature", true, "tapline uses what the kernel offers"),
+    ("debuginfo", true, "tapline reads no debug information of user programs"),
+    ("dwarf-pid", true, "tapline unwinds user stacks by frame pointers"),
+    ("usdt-file-activation", false, "semaphores are always activated by file"),
+    ("mode", true, "tapline runs scripts only"),
+    ("test", false, "tapline runs scripts only"),
+    ("bench", false, "tapline runs scripts only"),
+    ("probe-filter", true, "it selects test and bench probes only"),
+    ("aot", true, "--emit-elf writes the compiled object"),
+];
+
+fn flag(id: &'static str, help: &'static str) -> Arg {
+    Arg::new(id).long(id).action(ArgAction::SetTrue).help(help)
+}
+
+fn value(id: &'static str, name: &'static str, help: &'static str) -> Arg {
+    Arg::new(id).long(id).value_name(name).help(help).overrides_with(id)
+}
+
+fn command() -> Command {
+    let mut command = Command::new("tapline")
+        .about("Traces Linux with scripts in bpftrace's language")
+        .override_usage(
+            "tapline [OPTIONS] FILE [ARG]... [-- --OPTION=VALUE]...\n       \
+             tapline [OPTIONS] -e PROGRAM [ARG]...\n       \
+             tapline [OPTIONS] TOOL [ARG]...        (`tapline tools` lists them)",
+        )
+        .disable_version_flag(true)
+        .args_override_self(true)
+        .arg(Arg::new("program").short('e').value_name("PROGRAM").allow_hyphen_values(true).help("Run this program"))
+        .arg(flag("list", "List probes that match a pattern, or those of a script; -lv also shows arguments").short('l'))
+        .arg(flag("verbose", "Say more; show the verifier's log of a program that the kernel refuses").short('v'))
+        .arg(flag("quiet", "Say nothing but the script's output").short('q'))
+        .arg(flag("warnings", "Report failing helpers").short('k').action(ArgAction::Count))
+        .arg(flag("no-warnings", "Print no warnings of the compiler"))
+        .arg(value("output", "FILE", "Write the output to a file").short('o'))
+        .arg(Arg::new("format").short('f').long("format").value_name("FORMAT").help("text or json"))
+        .arg(Arg::new("buffering").short('B').value_name("MODE").help("Pass output on after every `line`, when the buffer is `full`, or after every event: `none`"))
+        .arg(value("pid", "PID", "Trace this process only").short('p'))
+        .arg(value("cmd", "COMMAND", "Start this command once all probes are attached; end with it").short('c'))
+        .arg(Arg::new("include-dir").short('I').value_name("DIR").action(ArgAction::Append).help("Look for included files here"))
+        .arg(Arg::new("include").long("include").value_name("FILE").action(ArgAction::Append).help("Include this file before the script"))
+        .arg(value("traceable-functions", "FILE", "Take the list of traceable kernel functions from a file"))
+        .arg(flag("unsafe", "Allow functions that change the system"))
+        .arg(flag("dry-run", "End once all probes are attached"))
+        .arg(Arg::new("stage").short('d').long("debug").value_name("STAGE").action(ArgAction::Append).help("Print a stage of the compiler: ast, expand, types, ir, bpf, object, verifier or all"))
+        .arg(value("emit-elf", "FILE", "Write the compiled object to a file, and do not run it"))
+        .arg(flag("fmt", "Print the script in standard form"))
+        .arg(flag("info", "Say what this system offers"))
+        .arg(flag("version", "Print the version").short('V'))
+        .arg(Arg::new("words").num_args(0..).value_name("FILE"));
+    for &(name, takes_value, _) in WITHOUT_MEANING {
+        let arg = Arg::new(name).long(name).hide(true);
+        command = command.arg(if takes_value { arg.action(ArgAction::Append) } else { arg.action(ArgAction::Count) });
+    }
+    command
+}
+
+/// Understands a command line, the program's name first.
+pub fn parse(argv: Vec<OsString>) -> Parsed {
+    let mut argv = argv.into_iter();
+    let name = argv.next().unwrap_or_default();
+    let as_bpftrace = Path::new(&name).file_name().is_some_and(|n| n == "bpftrace");
+    let mut words = Vec::new();
+    for word in argv {
+        match word.into_string() {
+            Ok(word) => words.push(word),
+            Err(word) => {
+                return Parsed::Wrong(format!("ERROR: {} is not valid UTF-8\n", word.to_string_lossy()));
+            }
+        }
+    }
+    split_shebang(&mut words);
+    let command = command();
+    let (ours, scripts) = split_at_script(&command, words, as_bpftrace);
+    let matches = match command.try_get_matches_from(std::iter::once("tapline".to_owned()).chain(ours)) {
+        Ok(matches) => matches,
+        Err(e) if e.kind() == ErrorKind::DisplayHelp => return Parsed::Say(e.to_string()),
+        Err(e) => return Parsed::Wrong(e.to_string()),
+    };
+    if matches.get_flag("version") {
+        return Parsed::Say(version(as_bpftrace));
+    }
+    match understand(&matches, scripts, as_bpftrace) {
+        Ok(cli) => Parsed::Run(Box::new(cli)),
+        Err(why) => Parsed::Wrong(format!("ERROR: {why}\n")),
+    }
+}
+
+fn version(as_bpftrace: bool) -> String {
+    let ours = env!("CARGO_PKG_VERSION");
+    if as_bpftrace { format!("bpftrace v0.27.1 (tapline v{ours})\n") } else { format!("tapline v{ours}\n") }
+}
+
+/// A `#!` line passes all its options in one word, before the file's name.
+fn split_shebang(words: &mut Vec<String>) {
+    let [first, file, ..] = words.as_slice() else { return };
+    if first.starts_with('-') && first.contains(' ') && !first.starts_with("-e") && Path::new(file).is_file() {
+        let parts: Vec<String> = first.split_whitespace().map(str::to_owned).collect();
+        words.splice(..1, parts);
+    }
+}
+
+/// Words that belong to the script alone: everything after the name of a tool, or after `--`.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct ScriptWords {
+    tool: Option<String>,
+    words: Vec<String>,
+}
+
+fn split_at_script(command: &Command, words: Vec<String>, as_bpftrace: bool) -> (Vec<String>, ScriptWords) {
+    let takes_value = |word: &str| {
+        let (long, short) = match word.strip_prefix("--") {
+            Some(long) => (Some(long), None),
+            // Of several short options in one word, only the last can take the next word.
+            None => (None, word.chars().next_back()),
+        };
+        let found = command.get_arguments().find(|a| match (long, short) {
+            (Some(long), _) => a.get_long() == Some(long),
+            (None, short) => a.get_short() == short,
+        });
+        let starts_with_value_option = short.is_some_and(|last| {
+            word.chars().skip(1).take_while(|c| *c != last).any(|c| {
+                command.get_arguments().any(|a| a.get_short() == Some(c) && a.get_action().takes_values())
+            })
+        });
+        !starts_with_value_option && found.is_some_and(|a| a.get_action().takes_values())
+    };
+    let mut ours = Vec::new();
+    let mut rest = words.into_iter();
+    let mut has_script = false;
+    while let Some(word) = rest.next() {
+        if word == "--" {
+            return (ours, ScriptWords { tool: None, words: rest.collect() });
+        }
+        if word.starts_with('-') && word != "-" {
+            has_script |= word.starts_with("-e") || word == "-l" || word == "-lv" || word == "--list";
+            let wants_more = !word.contains('=') && takes_value(&word);
+            ours.push(word);
+            if wants_more {
+                ours.extend(rest.next());
+            }
+            continue;
+        }
+        let is_tool = !as_bpftrace && !has_script && (tools::find(&word).is_some() || word == "tools");
+        if is_tool && !Path::new(&word).is_file() {
+            let words = rest.filter(|w| w != "--").collect();
+            return (ours, ScriptWords { tool: Some(word), words });
+        }
+        has_script = true;
+        ours.push(word);
+    }
+    (ours, ScriptWords::default())
+}
+
+fn understand(matches: &ArgMatches, script: ScriptWords, as_bpftrace: bool) -> Result<Cli, String> {
+    let text = |id: &str| matches.get_one::<String>(id).cloned();
+    let texts = |id: &str| matches.get_many::<String>(id).into_iter().flatten().cloned().collect::<Vec<_>>();
+    let list = matches.get_flag("list");
+    let mut positional = texts("words").into_iter();
+    let mut pattern = String::new();
+    let source = if let Some(tool) = script.tool.clone().filter(|t| t != "tools") {
+        Source::Tool(tool)
+    } else if let Some(program) = text("program") {
+        Source::Inline(program)
+    } else {
+        match positional.next() {
+            Some(word) if list && !Path::new(&word).is_file() => {
+                pattern = word;
+                Source::Missing
+            }
+            Some(word) if word == "-" => Source::Stdin,
+            Some(word) => Source::File(PathBuf::from(word)),
+            None => Source::Missing,
+        }
+    };
+    let mut cli = Cli {
+        mode: Mode::Run,
+        source,
+        pattern,
+        positional: positional.collect(),
+        named: Vec::new(),
+        verbose: matches.get_flag("verbose"),
+        quiet: matches.get_flag("quiet"),
+        helper_errors: matches.get_count("warnings") > 0,
+        no_warnings: matches.get_flag("no-warnings"),
+        allow_unsafe: matches.get_flag("unsafe"),
+        pid: text("pid").map(|p| p.parse().map_err(|_| format!("-p: `{p}` is no process id"))).transpose()?,
+        command: text("cmd"),
+        output: text("output").map(PathBuf::from),
+        form: match text("format").as_deref() {
+            None | Some("text") => Form::Text,
+            Some("json") => Form::Json,
+            Some(other) => return Err(format!("-f: unknown format `{other}`; there are text and json")),
+        },
+        buffering: match text("buffering").as_deref() {
+            None | Some("line") => Buffering::Line,
+            Some("full") => Buffering::Full,
+            Some("none") => Buffering::None,
+            Some(other) => return Err(format!("-B: unknown mode `{other}`; there are line, full and none")),
+        },
+        stages: texts("stage"),
+        dry_run: matches.get_flag("dry-run"),
+        emit_elf: text("emit-elf").map(PathBuf::from),
+        include_dirs: texts("include-dir").into_iter().map(PathBuf::from).collect(),
+        includes: texts("include"),
+        traceable_functions: text("traceable-functions").map(PathBuf::from),
+        without_meaning: Vec::new(),
+        as_bpftrace,
+    };
+    for word in script.words {
+        match word.strip_prefix('-').map(|w| w.strip_prefix('-').unwrap_or(w)) {
+            Some(option) if !option.is_empty() && !option.starts_with(|c: char| c.is_ascii_digit()) => {
+                let (name, value) = match option.split_once('=') {
+                    Some((name, value)) => (name, Some(value.to_owned())),
+                    None => (option, None),
+                };
+                cli.named.push((name.to_owned(), value));
+            }
+            _ => cli.positional.push(word),
+        }
+    }
+    for &(name, takes_value, reason) in WITHOUT_MEANING {
+        let given = if takes_value { matches.contains_id(name) } else { matches.get_count(name) > 0 };
+        if given {
+            cli.without_meaning.push((name, reason));
+        }
+    }
+    cli.mode = if script.tool.as_deref() == Some("tools") {
+        Mode::Tools
+    } else if matches.get_flag("info") {
+        Mode::Info
+    } else if list {
+        Mode::List
+    } else if matches.get_flag("fmt") {
+        Mode::Format
+    } else if cli.source == Source::Missing {
+        return Err("no script: name a file, a tool, or give a program with -e (see --help)".into());
+    } else {
+        Mode::Run
+    };
+    Ok(cli)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic)]
+    use super::*;
+
+    fn cli(words: &[&str]) -> Cli {
+        named("tapline", words)
+    }
+
+    fn named(name: &str, words: &[&str]) -> Cli {
+        let argv = std::iter::once(name).chain(words.iter().copied()).map(OsString::from).collect();
+        match parse(argv) {
+            Parsed::Run(cli) => *cli,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn files_and_programs() {
+        let c = cli(&["-v", "x.bt", "1", "-q", "two"]);
+        assert_eq!(c.source, Source::File("x.bt".into()));
+        assert_eq!(c.positional, ["1", "two"]);
+        assert!(c.verbose && c.quiet);
+        let c = cli(&["-e", "BEGIN { }", "a"]);
+        assert_eq!(c.source, Source::Inline("BEGIN { }".into()));
+        assert_eq!(c.positional, ["a"]);
+        assert_eq!(cli(&["-e", "a", "-e", "b"]).source, Source::Inline("b".into()));
+        assert_eq!(cli(&["-", "5"]).source, Source::Stdin);
+        let c = cli(&["x.bt", "--", "--depth=3", "-t", "-5", "y"]);
+        assert_eq!(c.named, [("depth".to_owned(), Some("3".to_owned())), ("t".to_owned(), None)]);
+        assert_eq!(c.positional, ["-5", "y"]);
+    }
+
+    #[test]
+    fn tools_take_what_follows() {
+        let c = cli(&["-f", "json", "execsnoop", "-t", "7"]);
+        assert_eq!(c.source, Source::Tool("execsnoop".into()));
+        assert_eq!(c.form, Form::Json);
+        assert_eq!(c.named, [("t".to_owned(), None)]);
+        assert_eq!(c.positional, ["7"]);
+        assert_eq!(cli(&["tools"]).mode, Mode::Tools);
+        let c = named("/usr/bin/bpftrace", &["execsnoop"]);
+        assert_eq!(c.source, Source::File("execsnoop".into()));
+        assert!(c.as_bpftrace);
+        assert_eq!(cli(&["-e", "p", "execsnoop"]).positional, ["execsnoop"]);
+        assert_eq!(cli(&["-o", "execsnoop", "x.bt"]).source, Source::File("x.bt".into()));
+        assert_eq!(cli(&["-oexecsnoop", "tcpconnect"]).source, Source::Tool("tcpconnect".into()));
+    }
+
+    #[test]
+    fn listing() {
+        let c = cli(&["-lv", "kprobe:*tcp*"]);
+        assert_eq!((c.mode, c.pattern.as_str(), c.verbose), (Mode::List, "kprobe:*tcp*", true));
+        let c = cli(&["-l"]);
+        assert_eq!((c.mode, c.pattern.as_str()), (Mode::List, ""));
+    }
+
+    #[test]
+    fn flags_of_the_reference_are_accepted() {
+        let c = cli(&["--emit-llvm", "x", "--verify-llvm-ir", "--no-feature", "loop", "-e", "p"]);
+        assert_eq!(c.without_meaning.len(), 3);
+        assert_eq!(c.source, Source::Inline("p".into()));
+    }
+
+    #[test]
+    fn mistakes() {
+        let wrong = |words: &[&str]| {
+            let argv = std::iter::once("tapline").chain(words.iter().copied()).map(OsString::from).collect();
+            match parse(argv) {
+                Parsed::Wrong(text) => text,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(wrong(&["-p", "x", "-e", "p"]).contains("no process id"));
+        assert!(wrong(&["-f", "xml", "-e", "p"]).contains("text and json"));
+        assert!(wrong(&["--jason"]).contains("--jason"));
+        assert!(wrong(&[]).contains("no script"));
+    }
+}

@@ -1,0 +1,76 @@
+//! `--info`: what the system offers, in the reference's words, which programs look for.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use tapline_compiler::target::{Feature, Target};
+
+use crate::system::features::has_pmu;
+use crate::system::{Options, System};
+
+use super::args::Cli;
+
+/// Width of the first of two columns.
+const COLUMN: usize = 33;
+
+/// The whole text.
+pub fn text(cli: &Cli) -> String {
+    let system = System::new(Options { traceable_functions: cli.traceable_functions.clone(), ..Options::from_env() });
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let has = |feature| system.has(feature);
+    let mut out = String::from("System\n");
+    let release = read("/proc/sys/kernel/osrelease");
+    let _ = writeln!(out, "  OS: Linux {release} {}", read("/proc/sys/kernel/version"));
+    let _ = writeln!(out, "  Arch: {}", std::env::consts::ARCH);
+    let _ = writeln!(out, "\nBuild\n  version: v{}", env!("CARGO_PKG_VERSION"));
+    let _ = writeln!(out, "  LLVM: none (own compiler)\n  loader: aya");
+    section(
+        &mut out,
+        "Kernel helpers",
+        &[
+            ("get_func_ip", has(Feature::FuncIp)),
+            ("get_tai_ns", has(Feature::KtimeTai)),
+            ("get_attach_cookie", has(Feature::AttachCookie)),
+            ("lookup_percpu_elem", has(Feature::LookupPercpuElem)),
+            ("for_each_map_elem", has(Feature::ForEachMapElem)),
+            ("loop", has(Feature::Loop)),
+        ],
+    );
+    let module_btf = fs::read_dir("/sys/kernel/btf")
+        .is_ok_and(|dir| dir.flatten().any(|entry| entry.file_name() != "vmlinux"));
+    let _ = writeln!(out, "\nKernel features\n  Instruction limit: 1000000");
+    cells(&mut out, &[("btf", Path::new("/sys/kernel/btf/vmlinux").exists()), ("module btf", module_btf)]);
+    section(
+        &mut out,
+        "Probe types",
+        &[
+            ("kprobe", has(Feature::Kprobe)),
+            ("kprobe_multi", has(Feature::KprobeMulti)),
+            ("uprobe", has_pmu("uprobe")),
+            ("tracepoint", system.tracefs().is_ok()),
+            ("fentry", has(Feature::Fentry)),
+        ],
+    );
+    out
+}
+
+fn section(out: &mut String, title: &str, rows: &[(&str, bool)]) {
+    let _ = writeln!(out, "\n{title}");
+    cells(out, rows);
+}
+
+fn cells(out: &mut String, rows: &[(&str, bool)]) {
+    for pair in rows.chunks(2) {
+        let cells: Vec<String> =
+            pair.iter().map(|(name, yes)| format!("{name}: {}", if *yes { "yes" } else { "no" })).collect();
+        match cells.as_slice() {
+            [left, right] => {
+                let _ = writeln!(out, "  {left:COLUMN$}{right}");
+            }
+            _ => {
+                let _ = writeln!(out, "  {}", cells.concat());
+            }
+        }
+    }
+}

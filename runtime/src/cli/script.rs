@@ -1,0 +1,260 @@
+//! From a script's text to a running session, or to a listing, a formatted text, or an object file.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, IsTerminal, Read, Write};
+use std::path::Path;
+use std::rc::Rc;
+
+use tapline_compiler::diagnostic::{Diagnostic, Severity};
+use tapline_compiler::driver::{Compiled, Input, Stage, compile};
+use tapline_compiler::expand;
+use tapline_compiler::program::Attach;
+use tapline_compiler::render::{Colour, render, render_all};
+use tapline_compiler::source::SourceMap;
+
+use crate::output::Sink;
+use crate::output::json::JsonSink;
+use crate::output::text::TextSink;
+use crate::session;
+use crate::symbols::live::LiveSymbols;
+use crate::sys::child::Child;
+use crate::system::{Options as SystemOptions, System};
+
+use super::args::{Cli, Form, Source};
+use super::{FAILURE, privilege, tools, words};
+
+/// Bytes collected before they are written.
+const BUFFER: usize = 64 << 10;
+
+/// `-d` words beyond the compiler's stages.
+const VERIFIER: &str = "verifier";
+
+fn colour() -> Colour {
+    let wanted = match std::env::var("BPFTRACE_COLOR").as_deref() {
+        Ok("always") => true,
+        Ok("never") => false,
+        _ => io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+    };
+    if wanted { Colour::Ansi } else { Colour::Plain }
+}
+
+/// Says what is wrong outside any script.
+fn complain(diagnostic: &Diagnostic) -> i32 {
+    eprint!("{}", render(diagnostic, &SourceMap::default(), colour()));
+    FAILURE
+}
+
+fn error(code: &'static str, message: impl Into<String>) -> Diagnostic {
+    Diagnostic::error(code, message, None)
+}
+
+/// Name and text of the script.
+fn read(source: &Source) -> Result<(String, String), Diagnostic> {
+    let bytes = match source {
+        Source::Inline(text) => return Ok(("stdin".into(), text.clone())),
+        Source::Tool(name) => {
+            let text = tools::find(name).map(|t| t.text).unwrap_or_default();
+            return Ok((format!("{name}.bt"), text.to_owned()));
+        }
+        Source::Stdin => {
+            let mut bytes = Vec::new();
+            io::stdin().read_to_end(&mut bytes).map(|_| bytes).map_err(|e| (e, "stdin".to_owned()))
+        }
+        Source::File(path) => fs::read(path).map_err(|e| (e, path.display().to_string())),
+        Source::Missing => return Err(error("no-script", "no script was given")),
+    };
+    let name = match source {
+        Source::File(path) => path.display().to_string(),
+        _ => "stdin".into(),
+    };
+    let bytes = bytes.map_err(|(e, name)| {
+        let reason = crate::events::text::error_text(e.raw_os_error().unwrap_or(libc::EIO));
+        error("no-script", format!("failed to open file '{name}': {reason}"))
+    })?;
+    let text = String::from_utf8(bytes).map_err(|e| {
+        error("encoding", format!("{name} is not valid UTF-8, from byte {} on", e.utf8_error().valid_up_to()))
+    })?;
+    Ok((name, text))
+}
+
+/// `--fmt`.
+pub fn format(cli: &Cli) -> i32 {
+    let (name, text) = match read(&cli.source) {
+        Ok(read) => read,
+        Err(d) => return complain(&d),
+    };
+    match tapline_grammar::format(&text) {
+        Ok(formatted) => {
+            let _ = io::stdout().write_all(formatted.as_bytes());
+            0
+        }
+        Err(errors) => {
+            let mut sources = SourceMap::new();
+            sources.add(name, text);
+            let diagnostics: Vec<Diagnostic> = errors.into_iter().map(Diagnostic::from).collect();
+            eprint!("{}", render_all(&diagnostics, &sources, colour()));
+            FAILURE
+        }
+    }
+}
+
+fn system(cli: &Cli) -> Rc<System> {
+    let options = SystemOptions { traceable_functions: cli.traceable_functions.clone(), ..SystemOptions::from_env() };
+    Rc::new(System::new(options))
+}
+
+/// `-l`.
+pub fn list(cli: &Cli) -> i32 {
+    use crate::system::list::{self, ListError};
+    let system = system(cli);
+    let mut out = BufWriter::with_capacity(BUFFER, io::stdout().lock());
+    let result = if cli.source == Source::Missing {
+        list::list(&system, &cli.pattern, cli.verbose, &mut out)
+    } else {
+        let compiled = match compile_script(cli, &system, None) {
+            Ok(compiled) => compiled,
+            Err(d) => return complain(&d),
+        };
+        let Some(program) = compiled.program else { return FAILURE };
+        list::list_script(&system, &program.manifest.probes, cli.verbose, &mut out)
+    };
+    match result.and_then(|listing| out.flush().map(|()| listing).map_err(ListError::from)) {
+        Ok(listing) => {
+            for note in &listing.notes {
+                eprintln!("NOTE: {note}");
+            }
+            0
+        }
+        Err(e) if e.is_broken_pipe() => 0,
+        Err(e) => complain(&e.to_diagnostic()),
+    }
+}
+
+/// Compiles, and says everything that is to be said about it.
+fn compile_script(cli: &Cli, system: &System, child: Option<&Child>) -> Result<Compiled, Diagnostic> {
+    let (name, text) = read(&cli.source)?;
+    let environment: BTreeMap<String, String> = std::env::vars().filter(|(name, _)| name.starts_with("BPFTRACE_")).collect();
+    let mut stages = Vec::new();
+    for word in cli.stages.iter().flat_map(|w| w.split(',')) {
+        match Stage::named(word) {
+            Some(stage) => stages.push(stage),
+            None if word == "all" => stages.extend(Stage::ALL.iter().map(|(stage, _)| *stage)),
+            None if word == VERIFIER => {}
+            None => {
+                let names: Vec<&str> = Stage::ALL.iter().map(|(_, name)| *name).collect();
+                return Err(error("stage", format!("there is no stage `{word}`"))
+                    .help(format!("the stages are {}, {VERIFIER} and all", names.join(", "))));
+            }
+        }
+    }
+    let input = Input {
+        name,
+        text,
+        options: expand::Options {
+            parameters: expand::Parameters { positional: cli.positional.clone(), named: cli.named.clone() },
+            environment,
+            pid: cli.pid.or(child.map(Child::pid)),
+            report_helper_errors: cli.helper_errors,
+        },
+        unsafe_allowed: cli.allow_unsafe,
+        stages,
+    };
+    let compiled = compile(&input, system);
+    let shown = compiled.diagnostics.iter().filter(|d| match d.severity {
+        Severity::Note => cli.verbose,
+        Severity::Warning => !cli.no_warnings,
+        _ => true,
+    });
+    eprint!("{}", render_all(shown, &compiled.sources, colour()));
+    Ok(compiled)
+}
+
+/// The child of `-c`, waiting for its start.
+fn hold_child(command: &str) -> Result<(Vec<CString>, Child), Diagnostic> {
+    let failed = |reason: String| error("child", format!("cannot run `{command}`: {reason}"));
+    let words = words::split(command).ok_or_else(|| failed("a quote is not closed".into()))?;
+    if words.is_empty() {
+        return Err(failed("the command is empty".into()));
+    }
+    let argv: Result<Vec<CString>, _> = words.into_iter().map(CString::new).collect();
+    let argv = argv.map_err(|_| failed("it has a NUL byte".into()))?;
+    let child = Child::hold(&argv).map_err(|e| failed(e.to_string()))?;
+    Ok((argv, child))
+}
+
+/// Compiles and runs.
+pub fn run(cli: &Cli) -> i32 {
+    match try_run(cli) {
+        Ok(status) => status,
+        Err(d) => complain(&d),
+    }
+}
+
+fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
+    let only_compile = cli.emit_elf.is_some() || cli.stages.iter().any(|s| s != VERIFIER);
+    if !only_compile && let Some(missing) = privilege::missing() {
+        return Err(missing);
+    }
+    if cli.verbose {
+        for (name, reason) in &cli.without_meaning {
+            eprintln!("NOTE: --{name} has no effect: {reason}");
+        }
+    }
+    if let Some(pid) = cli.pid.filter(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+        return Err(error("pid", format!("there is no process {pid}")));
+    }
+    let system = system(cli);
+    let (command, child) = match &cli.command {
+        Some(command) if !only_compile => {
+            let (argv, child) = hold_child(command)?;
+            (argv, Some(child))
+        }
+        _ => (Vec::new(), None),
+    };
+    let compiled = compile_script(cli, &system, child.as_ref())?;
+    for (stage, text) in &compiled.stages {
+        let title = if compiled.stages.len() > 1 { format!("=== {} ===\n", stage.name()) } else { String::new() };
+        // A reader that closes early has what it wanted.
+        let _ = write!(io::stdout(), "{title}{text}");
+    }
+    let Some(program) = compiled.program else { return Ok(FAILURE) };
+    if let Some(path) = &cli.emit_elf {
+        fs::write(path, &program.object)
+            .map_err(|e| error("output", format!("cannot write {}: {e}", path.display())))?;
+    }
+    if only_compile {
+        return Ok(0);
+    }
+
+    let uses_tracefs = program.manifest.probes.iter().any(|p| matches!(p.attach, Attach::Tracepoint { .. }));
+    let options = session::Options {
+        command,
+        pid: cli.pid,
+        verbose: cli.verbose,
+        quiet: cli.quiet,
+        verifier_log: cli.stages.iter().any(|s| s == VERIFIER),
+        buffering: cli.buffering,
+        dry_run: cli.dry_run,
+        tracefs: if uses_tracefs { system.tracefs().ok().map(|t| t.path("")) } else { None },
+    };
+    let symbols = Box::new(LiveSymbols::new(Rc::clone(&system), program.manifest.config.demangle));
+    let out: Box<dyn Write> = match &cli.output {
+        Some(path) => Box::new(
+            File::create(path).map_err(|e| error("output", format!("cannot write {}: {e}", path.display())))?,
+        ),
+        None => Box::new(io::stdout()),
+    };
+    // Standard output has a buffer of its own, by lines; ours is in front of it, and larger.
+    let out = BufWriter::with_capacity(BUFFER, out);
+    let mut sink: Box<dyn Sink> = match cli.form {
+        Form::Text => Box::new(TextSink::new(out)),
+        Form::Json => Box::new(JsonSink::new(out)),
+    };
+    match session::run(&program, &options, child, symbols, sink.as_mut()) {
+        Ok(status) => Ok(status),
+        Err(e) if e.is_broken_pipe() => Ok(0),
+        Err(e) => Err(e.to_diagnostic(cli.verbose)),
+    }
+}
