@@ -146,22 +146,48 @@ fn command() -> Command {
         .disable_version_flag(true)
         .args_override_self(true)
         .arg(Arg::new("program").short('e').value_name("PROGRAM").allow_hyphen_values(true).help("Run this program"))
-        .arg(flag("list", "List probes that match a pattern, or those of a script; -lv also shows arguments").short('l'))
+        .arg(
+            flag("list", "List probes that match a pattern, or those of a script; -lv also shows arguments").short('l'),
+        )
         .arg(flag("verbose", "Say more; show the verifier's log of a program that the kernel refuses").short('v'))
         .arg(flag("quiet", "Say nothing but the script's output").short('q'))
         .arg(flag("warnings", "Report failing helpers").short('k').action(ArgAction::Count))
         .arg(flag("no-warnings", "Print no warnings of the compiler"))
         .arg(value("output", "FILE", "Write the output to a file").short('o'))
         .arg(Arg::new("format").short('f').long("format").value_name("FORMAT").help("text or json"))
-        .arg(Arg::new("buffering").short('B').value_name("MODE").help("Pass output on after every `line`, when the buffer is `full`, or after every event: `none`"))
+        .arg(
+            Arg::new("buffering")
+                .short('B')
+                .value_name("MODE")
+                .help("Pass output on after every `line`, when the buffer is `full`, or after every event: `none`"),
+        )
         .arg(value("pid", "PID", "Trace this process only").short('p'))
         .arg(value("cmd", "COMMAND", "Start this command once all probes are attached; end with it").short('c'))
-        .arg(Arg::new("include-dir").short('I').value_name("DIR").action(ArgAction::Append).help("Look for included files here"))
-        .arg(Arg::new("include").long("include").value_name("FILE").action(ArgAction::Append).help("Include this file before the script"))
+        .arg(
+            Arg::new("include-dir")
+                .short('I')
+                .value_name("DIR")
+                .action(ArgAction::Append)
+                .help("Look for included files here"),
+        )
+        .arg(
+            Arg::new("include")
+                .long("include")
+                .value_name("FILE")
+                .action(ArgAction::Append)
+                .help("Include this file before the script"),
+        )
         .arg(value("traceable-functions", "FILE", "Take the list of traceable kernel functions from a file"))
         .arg(flag("unsafe", "Allow functions that change the system"))
         .arg(flag("dry-run", "End once all probes are attached"))
-        .arg(Arg::new("stage").short('d').long("debug").value_name("STAGE").action(ArgAction::Append).help("Print a stage of the compiler: ast, expand, types, ir, bpf, object, verifier or all"))
+        .arg(
+            Arg::new("stage")
+                .short('d')
+                .long("debug")
+                .value_name("STAGE")
+                .action(ArgAction::Append)
+                .help("Print a stage of the compiler: ast, expand, types, ir, bpf, object, verifier or all"),
+        )
         .arg(value("emit-elf", "FILE", "Write the compiled object to a file, and do not run it"))
         .arg(flag("fmt", "Print the script in standard form"))
         .arg(flag("info", "Say what this system offers"))
@@ -238,9 +264,10 @@ fn split_at_script(command: &Command, words: Vec<String>, as_bpftrace: bool) -> 
             (None, short) => a.get_short() == short,
         });
         let starts_with_value_option = short.is_some_and(|last| {
-            word.chars().skip(1).take_while(|c| *c != last).any(|c| {
-                command.get_arguments().any(|a| a.get_short() == Some(c) && a.get_action().takes_values())
-            })
+            word.chars()
+                .skip(1)
+                .take_while(|c| *c != last)
+                .any(|c| command.get_arguments().any(|a| a.get_short() == Some(c) && a.get_action().takes_values()))
         });
         !starts_with_value_option && found.is_some_and(|a| a.get_action().takes_values())
     };

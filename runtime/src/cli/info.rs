@@ -37,8 +37,8 @@ pub fn text(cli: &Cli) -> String {
             ("loop", has(Feature::Loop)),
         ],
     );
-    let module_btf = fs::read_dir("/sys/kernel/btf")
-        .is_ok_and(|dir| dir.flatten().any(|entry| entry.file_name() != "vmlinux"));
+    let module_btf =
+        fs::read_dir("/sys/kernel/btf").is_ok_and(|dir| dir.flatten().any(|entry| entry.file_name() != "vmlinux"));
     let _ = writeln!(out, "\nKernel features\n  Instruction limit: 1000000");
     cells(&mut out, &[("btf", Path::new("/sys/kernel/btf/vmlinux").exists()), ("module btf", module_btf)]);
     section(

@@ -18,8 +18,11 @@ pub fn missing() -> Option<Diagnostic> {
 
 fn judge(ours: Capabilities, lockdown: &str) -> Option<Diagnostic> {
     let wanted = [(Capability::Bpf, "CAP_BPF"), (Capability::Perfmon, "CAP_PERFMON")];
-    let missing: Vec<&str> =
-        wanted.iter().filter(|(c, _)| !ours.has(*c) && !ours.has(Capability::SysAdmin)).map(|(_, name)| *name).collect();
+    let missing: Vec<&str> = wanted
+        .iter()
+        .filter(|(c, _)| !ours.has(*c) && !ours.has(Capability::SysAdmin))
+        .map(|(_, name)| *name)
+        .collect();
     if !missing.is_empty() {
         let message = format!("tracing needs a privilege that this process lacks: {}", missing.join(" and "));
         return Some(

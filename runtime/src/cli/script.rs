@@ -18,7 +18,7 @@ use crate::output::Sink;
 use crate::output::json::JsonSink;
 use crate::output::text::TextSink;
 use crate::session;
-use crate::symbols::live::LiveSymbols;
+use crate::session::symbols::LiveSymbols;
 use crate::sys::child::Child;
 use crate::system::{Options as SystemOptions, System};
 
@@ -37,7 +37,7 @@ fn colour() -> Colour {
         Ok("never") => false,
         _ => io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
     };
-    if wanted { Colour::Ansi } else { Colour::Plain }
+    if wanted { Colour::Ansi } else { Colour::Never }
 }
 
 /// Says what is wrong outside any script.
@@ -107,7 +107,7 @@ fn system(cli: &Cli) -> Rc<System> {
 
 /// `-l`.
 pub fn list(cli: &Cli) -> i32 {
-    use crate::system::list::{self, ListError};
+    use crate::system::list;
     let system = system(cli);
     let mut out = BufWriter::with_capacity(BUFFER, io::stdout().lock());
     let result = if cli.source == Source::Missing {
@@ -120,22 +120,24 @@ pub fn list(cli: &Cli) -> i32 {
         let Some(program) = compiled.program else { return FAILURE };
         list::list_script(&system, &program.manifest.probes, cli.verbose, &mut out)
     };
-    match result.and_then(|listing| out.flush().map(|()| listing).map_err(ListError::from)) {
+    // A reader that closes early has what it wanted.
+    let _ = out.flush();
+    match result {
         Ok(listing) => {
             for note in &listing.notes {
                 eprintln!("NOTE: {note}");
             }
             0
         }
-        Err(e) if e.is_broken_pipe() => 0,
-        Err(e) => complain(&e.to_diagnostic()),
+        Err(e) => complain(&error("list", e.to_string())),
     }
 }
 
 /// Compiles, and says everything that is to be said about it.
 fn compile_script(cli: &Cli, system: &System, child: Option<&Child>) -> Result<Compiled, Diagnostic> {
     let (name, text) = read(&cli.source)?;
-    let environment: BTreeMap<String, String> = std::env::vars().filter(|(name, _)| name.starts_with("BPFTRACE_")).collect();
+    let environment: BTreeMap<String, String> =
+        std::env::vars().filter(|(name, _)| name.starts_with("BPFTRACE_")).collect();
     let mut stages = Vec::new();
     for word in cli.stages.iter().flat_map(|w| w.split(',')) {
         match Stage::named(word) {
@@ -239,11 +241,11 @@ fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
         dry_run: cli.dry_run,
         tracefs: if uses_tracefs { system.tracefs().ok().map(|t| t.path("")) } else { None },
     };
-    let symbols = Box::new(LiveSymbols::new(Rc::clone(&system), program.manifest.config.demangle));
+    let symbols = Box::new(LiveSymbols::new(Rc::clone(&system)));
     let out: Box<dyn Write> = match &cli.output {
-        Some(path) => Box::new(
-            File::create(path).map_err(|e| error("output", format!("cannot write {}: {e}", path.display())))?,
-        ),
+        Some(path) => {
+            Box::new(File::create(path).map_err(|e| error("output", format!("cannot write {}: {e}", path.display())))?)
+        }
         None => Box::new(io::stdout()),
     };
     // Standard output has a buffer of its own, by lines; ours is in front of it, and larger.

@@ -20,7 +20,8 @@ pub fn find(name: &str) -> Option<&'static Tool> {
 impl Tool {
     /// What it is for, from the `name: text` line of its first comment.
     pub fn summary(&self) -> &'static str {
-        let prefix = |line: &'static str| line.trim_start_matches([' ', '*', '/']).strip_prefix(self.name)?.strip_prefix(':');
+        let prefix =
+            |line: &'static str| line.trim_start_matches([' ', '*', '/']).strip_prefix(self.name)?.strip_prefix(':');
         self.text.lines().take(20).find_map(prefix).map_or("", str::trim)
     }
 }
@@ -28,7 +29,8 @@ impl Tool {
 /// The list that `tapline tools` prints.
 pub fn listing() -> String {
     let width = TOOLS.iter().map(|t| t.name.len()).max().unwrap_or(0);
-    TOOLS.iter().map(|t| format!("{:width$}  {}\n", t.name, t.summary())).collect()
+    let lines: Vec<String> = TOOLS.iter().map(|t| format!("{:width$}  {}\n", t.name, t.summary())).collect();
+    lines.concat()
 }
 
 #[cfg(test)]

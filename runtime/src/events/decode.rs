@@ -118,7 +118,7 @@ fn int_value(n: u64, size: u8, signed: bool) -> Value<'static> {
     if signed { Value::Signed(sign_extend(n, size), size) } else { Value::Unsigned(n, size) }
 }
 
-fn enum_value<'a>(n: u64, size: u8, names: &'a [(i64, String)]) -> Value<'a> {
+fn enum_value(n: u64, size: u8, names: &[(i64, String)]) -> Value<'_> {
     let signed = sign_extend(n, size);
     let found = names.iter().find(|(value, _)| *value == signed || *value as u64 == n);
     let value = found.map_or(n as i64, |(value, _)| *value);

@@ -93,10 +93,10 @@ fn pad(spec: &FormatSpec, args: &[Value<'_>], start: usize, out: &mut Vec<u8>) {
         return;
     }
     out.resize(out.len() + missing, if spec.zero { b'0' } else { b' ' });
-    if !(spec.left || negative) {
-        if let Some(text) = out.get_mut(start..) {
-            text.rotate_right(missing);
-        }
+    if !(spec.left || negative)
+        && let Some(text) = out.get_mut(start..)
+    {
+        text.rotate_right(missing);
     }
 }
 
@@ -155,6 +155,7 @@ mod tests {
         String::from_utf8_lossy(&out).into_owned()
     }
 
+    #[allow(clippy::unnecessary_wraps)] // The type of the field.
     fn width(n: u32) -> Option<FormatNumber> {
         Some(FormatNumber::Fixed(n))
     }

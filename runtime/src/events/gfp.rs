@@ -1,4 +1,4 @@
-//! Allocation flags of the kernel by name (`%gr`), as of Linux 6.12 (include/linux/gfp_types.h). Bits moved in other releases; a bit
+//! Allocation flags of the kernel by name (`%gr`), as of Linux 6.12 (`include/linux/gfp_types.h`). Bits moved in other releases; a bit
 //! without a name is printed as a number.
 
 use super::text::put;

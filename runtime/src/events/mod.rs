@@ -8,5 +8,7 @@ pub mod decode;
 pub mod format;
 mod gfp;
 mod syscalls;
+#[cfg(test)]
+mod tests;
 pub mod text;
 pub mod value;

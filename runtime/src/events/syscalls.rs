@@ -1,7 +1,7 @@
 //! Names of system calls by number, from the kernel's syscall tables (Linux 6.13). The tables hold runs of consecutive numbers:
 //! the first number, then the names.
 
-/// arch/x86/entry/syscalls/syscall_64.tbl.
+/// `arch/x86/entry/syscalls/syscall_64.tbl`.
 const X86_64: &[(u64, &str)] = &[
     (
         0,
@@ -57,7 +57,7 @@ const X86_64: &[(u64, &str)] = &[
     (462, "mseal"),
 ];
 
-/// scripts/syscall.tbl, as used by arm64.
+/// `scripts/syscall.tbl`, as used by arm64.
 const AARCH64: &[(u64, &str)] = &[
     (
         0,

@@ -155,9 +155,12 @@ impl Table {
     }
 }
 
+/// What the kernel returns for an operation that a map type lacks; it has no name in user space.
+const ENOTSUPP: i32 = 524;
+
 /// Batches came to per-CPU arrays and others one by one; the errors of maps without them differ.
 fn is_unsupported(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP) | Some(524))
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP | ENOTSUPP))
 }
 
 fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
@@ -181,9 +184,9 @@ pub fn online_cpus() -> io::Result<Vec<u32>> {
 fn cpu_list(list: &str) -> Vec<u32> {
     let mut cpus = Vec::new();
     for range in list.trim().split(',') {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        if let (Ok(first), Ok(last)) = (first.parse::<u32>(), last.parse::<u32>()) {
-            cpus.extend(first..=last.min(first.saturating_add(1 << 14)));
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        if let (Ok(from), Ok(to)) = (from.parse::<u32>(), to.parse::<u32>()) {
+            cpus.extend(from..=to.min(from.saturating_add(1 << 14)));
         }
     }
     cpus

@@ -9,8 +9,8 @@ use crate::maps::view::{MapKind, MapView};
 
 use super::{Message, Sink, TextKind, Warning, histogram, split_position};
 
-/// Integers beyond this magnitude are not exact as JSON numbers, and become strings when they are not even as doubles.
-const EXACT: u64 = 1 << 53;
+/// Readers of JSON keep numbers as doubles: an integer that needs more bits than those have becomes a string.
+const DOUBLE_BITS: u32 = 53;
 
 /// Writes one JSON object per line.
 pub struct JsonSink<W> {
@@ -60,7 +60,9 @@ fn write_string(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 fn write_number(n: i128, out: &mut Vec<u8>) {
-    let exact = n.unsigned_abs() <= u128::from(EXACT) || (n as f64) as i128 == n;
+    let magnitude = n.unsigned_abs();
+    let significant = 128 - magnitude.leading_zeros().saturating_add(magnitude.trailing_zeros()).min(128);
+    let exact = significant <= DOUBLE_BITS;
     if exact { put!(out, "{n}") } else { put!(out, "\"{n}\"") }
 }
 

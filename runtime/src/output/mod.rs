@@ -2,6 +2,8 @@
 
 pub mod histogram;
 pub mod json;
+#[cfg(test)]
+mod tests;
 pub mod text;
 
 use std::io;

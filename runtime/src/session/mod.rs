@@ -5,6 +5,7 @@ pub mod error;
 pub mod loader;
 pub mod losses;
 pub mod run;
+pub mod symbols;
 
 #[cfg(test)]
 mod kernel_tests;
