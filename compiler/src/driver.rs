@@ -4,6 +4,7 @@
 use tapline_grammar::ParseOptions;
 use tapline_grammar::span::{FileId, Span};
 
+use crate::bpf::disasm::disassemble;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::expand;
 use crate::program::Program;
@@ -148,6 +149,11 @@ impl Run<'_> {
             }
         };
         self.show(Stage::Ir, || lowered.module.to_string());
+        if self.input.stages.contains(&Stage::Bpf)
+            && let Ok(compiled) = backend::compile(&lowered.module)
+        {
+            self.show(Stage::Bpf, || disassemble(&compiled.code, &compiled.module));
+        }
         match backend::backend(lowered, sources) {
             Ok(program) => {
                 self.show(Stage::Object, || listing(&program));
@@ -211,7 +217,7 @@ mod tests {
         assert_eq!(names, ["tracepoint:syscalls:sys_enter_openat"]);
         assert_eq!(program.manifest.programs.len(), 1);
         let shown: Vec<Stage> = out.stages.iter().map(|(stage, _)| *stage).collect();
-        assert_eq!(shown, [Stage::Ast, Stage::Expand, Stage::Types, Stage::Ir, Stage::Object]);
+        assert_eq!(shown, [Stage::Ast, Stage::Expand, Stage::Types, Stage::Ir, Stage::Bpf, Stage::Object]);
         assert!(out.stages.iter().all(|(_, text)| !text.is_empty()));
     }
 

@@ -8,6 +8,7 @@
 
 use tapline_grammar::span::Span;
 
+pub mod disasm;
 mod emit;
 pub mod frame;
 pub mod insn;
