@@ -1,8 +1,9 @@
 //! Function symbols of an ELF file, from `.symtab` and `.dynsym`, and how its addresses lie in the file. The file can be
 //! hostile: it belongs to whoever runs it.
 
+use std::fmt::Write as _;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use object::read::{Object, ObjectSegment, ObjectSymbol, ReadCache};
 use object::{ObjectKind, SymbolFlags, SymbolKind};
@@ -36,6 +37,8 @@ pub struct ElfSymbols {
     segments: Vec<Segment>,
     /// Addresses are relative to where the file is loaded.
     pub position_independent: bool,
+    /// The identity that the linker gave the file; empty when it gave none.
+    pub build_id: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +78,18 @@ impl ElfSymbols {
         // Reads what the tables need and not the debug information beside them.
         let cache = ReadCache::new(file);
         let parsed = object::File::parse(&cache).map_err(|error| ElfError::Malformed(error.to_string()))?;
-        Ok(Self::read(&parsed))
+        let mut table = Self::read(&parsed);
+        // A stripped file's local functions are in its debug file, when the distribution's is installed.
+        if parsed.symbols().next().is_none()
+            && let Some(debug) = debug_file(&table.build_id)
+            && let Ok(file) = File::open(debug)
+        {
+            let cache = ReadCache::new(file);
+            if let Ok(debug) = object::File::parse(&cache) {
+                table.add_functions(debug.symbols());
+            }
+        }
+        Ok(table)
     }
 
     /// Reads the tables of a file in memory, for instance of the vDSO.
@@ -93,19 +107,30 @@ impl ElfSymbols {
                 Segment { address: segment.address(), offset, len }
             })
             .collect();
-        for symbol in file.symbols().chain(file.dynamic_symbols()) {
+        /// Build ids are hashes of 20 or 32 bytes.
+        const LONGEST_BUILD_ID: usize = 64;
+        if let Ok(Some(id)) = file.build_id()
+            && id.len() <= LONGEST_BUILD_ID
+        {
+            table.build_id = id.to_vec();
+        }
+        table.add_functions(file.symbols().chain(file.dynamic_symbols()));
+        table
+    }
+
+    fn add_functions<'data, S: ObjectSymbol<'data>>(&mut self, symbols: impl Iterator<Item = S>) {
+        for symbol in symbols {
             if !is_function(&symbol) || symbol.is_undefined() || symbol.address() == 0 {
                 continue;
             }
             if let Ok(name) = symbol.name()
                 && !name.is_empty()
             {
-                table.add(name, symbol.address(), symbol.size());
+                self.add(name, symbol.address(), symbol.size());
             }
         }
         // A stable sort keeps .symtab's names before those of .dynsym.
-        table.entries.sort_by_key(|entry| entry.address);
-        table
+        self.entries.sort_by_key(|entry| entry.address);
     }
 
     fn add(&mut self, name: &str, address: u64, size: u64) {
@@ -158,6 +183,21 @@ impl ElfSymbols {
         let segment = self.segments.iter().find(|it| address.checked_sub(it.address).is_some_and(|at| at < it.len))?;
         (address - segment.address).checked_add(segment.offset)
     }
+}
+
+/// Where distributions install the debug file of a build id.
+fn debug_file(build_id: &[u8]) -> Option<PathBuf> {
+    let (first, rest) = build_id.split_first()?;
+    let path = PathBuf::from(format!("/usr/lib/debug/.build-id/{first:02x}/{}.debug", hex(rest)));
+    path.is_file().then_some(path)
+}
+
+/// Bytes as two digits each.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Functions, and those whose code is chosen when the program starts (`memcpy` of a C library).

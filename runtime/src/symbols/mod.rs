@@ -1,4 +1,279 @@
-//! Names for addresses: of the kernel and of user processes.
+//! Names for addresses: of the kernel by its symbol table, of user processes by their mappings and the symbols of the
+//! mapped files. A process's mappings are remembered, since it may be gone when its addresses are printed; files are
+//! read once, however many processes map them.
 
+pub mod demangle;
 pub mod elf;
 pub mod kallsyms;
+pub mod maps;
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::events::context::{Symbol, Symbolizer};
+use demangle::demangle;
+use elf::{ElfSymbols, hex};
+use kallsyms::KernelSymbols;
+use maps::{Mapping, Maps, PerfMap};
+
+/// The symbolizer of a session.
+#[derive(Debug)]
+pub struct Symbols {
+    demangle: bool,
+    kernel: OnceCell<Rc<KernelSymbols>>,
+    processes: RefCell<HashMap<u32, Process>>,
+    /// By device and inode; `None` for a file without symbols.
+    files: RefCell<HashMap<(String, u64), Option<Rc<ElfSymbols>>>>,
+    vdso: OnceCell<Option<Rc<ElfSymbols>>>,
+}
+
+/// What is known of a process.
+#[derive(Debug)]
+struct Process {
+    maps: Rc<Maps>,
+    /// Read when first needed.
+    jit: OnceCell<Option<PerfMap>>,
+    read: Instant,
+}
+
+/// Mappings younger than this are believed; older ones are read again, for the process may have loaded a library or its pid
+/// may be another's.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Processes that are remembered; beyond it all are forgotten, and read again when their addresses come.
+const MOST_PROCESSES: usize = 4096;
+
+/// Bytes of the vDSO that are read at most; it has one or two pages.
+const LONGEST_VDSO: u64 = 1 << 20;
+
+impl Symbols {
+    /// Nothing read yet. `demangle` asks for names as programmers wrote them.
+    pub fn new(demangle: bool) -> Self {
+        Self {
+            demangle,
+            kernel: OnceCell::new(),
+            processes: RefCell::default(),
+            files: RefCell::default(),
+            vdso: OnceCell::new(),
+        }
+    }
+
+    /// Uses a symbol table that has been read already.
+    pub fn share_kernel(&self, table: Rc<KernelSymbols>) {
+        // A table of our own that exists already is as good.
+        let _ = self.kernel.set(table);
+    }
+
+    /// Remembers the mappings of a process now, while it lives. Cheap enough for every process that a session meets: one
+    /// file is read. Its binaries are read when an address is to be named.
+    pub fn remember(&self, pid: u32) {
+        if let Some(maps) = Maps::of(pid) {
+            self.store(pid, Rc::new(maps));
+        }
+    }
+
+    fn store(&self, pid: u32, maps: Rc<Maps>) {
+        let mut processes = self.processes.borrow_mut();
+        if processes.len() >= MOST_PROCESSES && !processes.contains_key(&pid) {
+            processes.clear();
+        }
+        processes.insert(pid, Process { maps, jit: OnceCell::new(), read: Instant::now() });
+    }
+
+    /// The mappings of a process: fresh ones while it lives, those remembered after.
+    fn maps(&self, pid: u32) -> Option<Rc<Maps>> {
+        let known = self.processes.borrow().get(&pid).map(|process| (process.maps.clone(), process.read.elapsed()));
+        match known {
+            Some((maps, age)) if age < FRESH => Some(maps),
+            _ => {
+                if let Some(maps) = Maps::of(pid) {
+                    let maps = Rc::new(maps);
+                    self.store(pid, maps.clone());
+                    return Some(maps);
+                }
+                known.map(|(maps, _)| maps)
+            }
+        }
+    }
+
+    /// The mapping of an address. One that is in none may lie in a library loaded since.
+    fn mapping(&self, pid: u32, address: u64) -> Option<Mapping> {
+        if let Some(found) = self.maps(pid)?.at(address) {
+            return Some(found.clone());
+        }
+        let again = Maps::of(pid)?;
+        let found = again.at(address).cloned()?;
+        self.store(pid, Rc::new(again));
+        Some(found)
+    }
+
+    fn file(&self, pid: u32, mapping: &Mapping) -> Option<Rc<ElfSymbols>> {
+        if mapping.path == "[vdso]" {
+            return self.vdso.get_or_init(|| read_vdso(mapping.end - mapping.start)).clone();
+        }
+        if mapping.inode == 0 {
+            return None;
+        }
+        let key = (mapping.device.clone(), mapping.inode);
+        if let Some(known) = self.files.borrow().get(&key) {
+            return known.clone();
+        }
+        let table = open_mapped(pid, mapping).and_then(|path| ElfSymbols::load(&path).ok()).map(Rc::new);
+        self.files.borrow_mut().insert(key, table.clone());
+        table
+    }
+
+    fn name(&self, symbol: &str) -> String {
+        if self.demangle { demangle(symbol) } else { symbol.to_owned() }
+    }
+
+    fn jit_function(&self, pid: u32, address: u64) -> Option<(String, u64)> {
+        let processes = self.processes.borrow();
+        let map = processes.get(&pid)?.jit.get_or_init(|| PerfMap::of(pid)).as_ref()?;
+        map.at(address).map(|(name, offset)| (name.to_owned(), offset))
+    }
+
+    /// The address as the mapped file counts, and the file's symbols.
+    fn locate(&self, pid: u32, address: u64) -> Option<(Mapping, Rc<ElfSymbols>, u64)> {
+        let mapping = self.mapping(pid, address)?;
+        let file = self.file(pid, &mapping)?;
+        let offset = (address - mapping.start).checked_add(mapping.offset)?;
+        Some((mapping, file, offset))
+    }
+}
+
+impl Symbolizer for Symbols {
+    fn kernel(&self, address: u64) -> Option<Symbol> {
+        let table = self.kernel.get_or_init(|| Rc::new(KernelSymbols::load().unwrap_or_default()));
+        let found = table.function_at(address)?;
+        Some(Symbol {
+            name: self.name(found.name),
+            offset: address - found.address,
+            module: found.module.unwrap_or_default().to_owned(),
+        })
+    }
+
+    fn user(&self, tgid: u32, address: u64) -> Option<Symbol> {
+        if let Some((mapping, file, offset)) = self.locate(tgid, address) {
+            let in_file = file.address_of(offset)?;
+            let found = file.function_at(in_file)?;
+            return Some(Symbol { name: self.name(found.name), offset: in_file - found.address, module: mapping.path });
+        }
+        let (name, offset) = self.jit_function(tgid, address)?;
+        Some(Symbol { name, offset, module: String::new() })
+    }
+
+    fn build_id(&self, tgid: u32, address: u64) -> Option<(String, u64)> {
+        let (_, file, offset) = self.locate(tgid, address)?;
+        (!file.build_id.is_empty()).then(|| (hex(&file.build_id), offset))
+    }
+}
+
+/// A path to a mapped file that still is the file mapped: through the kernel's link while the process lives (deleted files
+/// and other mount namespaces included), else by its path when the inode there is the same.
+fn open_mapped(pid: u32, mapping: &Mapping) -> Option<PathBuf> {
+    let link = PathBuf::from(format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end));
+    let inside = PathBuf::from(format!("/proc/{pid}/root{}", mapping.path));
+    let outside = PathBuf::from(&mapping.path);
+    if File::open(&link).is_ok() {
+        return Some(link);
+    }
+    [inside, outside].into_iter().find(|path| path.metadata().is_ok_and(|found| found.ino() == mapping.inode))
+}
+
+/// The vDSO's image from our own memory: the kernel maps the same one into every process.
+fn read_vdso(len: u64) -> Option<Rc<ElfSymbols>> {
+    let maps = Maps::of(std::process::id())?;
+    let own = maps.iter().find(|mapping| mapping.path == "[vdso]")?;
+    // Another length is another image, for instance that of 32-bit programs.
+    if own.end - own.start != len || len > LONGEST_VDSO {
+        return None;
+    }
+    let mut image = vec![0; usize::try_from(len).ok()?];
+    File::open("/proc/self/mem").ok()?.read_exact_at(&mut image, own.start).ok()?;
+    ElfSymbols::parse(&image).ok().map(Rc::new)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[inline(never)]
+    fn tapline_symbols_test_marker(n: u64) -> u64 {
+        std::hint::black_box(n).wrapping_mul(3)
+    }
+
+    #[test]
+    fn our_own_functions_have_names() {
+        let symbols = Symbols::new(true);
+        let pid = std::process::id();
+        let marker = tapline_symbols_test_marker as *const () as u64;
+        let found = symbols.user(pid, marker + 1).unwrap();
+        assert!(found.name.ends_with("::tapline_symbols_test_marker"), "{found:?}");
+        assert_eq!(found.offset, 1);
+        assert_eq!(found.module, std::env::current_exe().unwrap().to_str().unwrap());
+        assert_eq!(symbols.user(pid, 0x10), None);
+        assert_eq!(tapline_symbols_test_marker(2), 6);
+    }
+
+    #[test]
+    fn a_library_function_has_a_name() {
+        let symbols = Symbols::new(true);
+        let address = libc::getppid as *const () as u64;
+        let found = symbols.user(std::process::id(), address).unwrap();
+        assert!(found.name.contains("getppid"), "{found:?}");
+        assert_eq!(found.offset, 0);
+    }
+
+    #[test]
+    fn the_vdso_has_functions() {
+        let maps = Maps::of(std::process::id()).unwrap();
+        let Some(vdso) = maps.iter().find(|mapping| mapping.path == "[vdso]") else { return };
+        let table = read_vdso(vdso.end - vdso.start).unwrap();
+        assert!(table.iter().any(|symbol| symbol.name.contains("clock_gettime")));
+        assert!(read_vdso(1).is_none());
+    }
+
+    #[test]
+    fn a_process_that_has_ended_keeps_its_names() {
+        let mut child = std::process::Command::new("/bin/sleep").arg("60").spawn().unwrap();
+        let symbols = Symbols::new(true);
+        // The mappings are those of sleep once the child has executed it.
+        let mut code = None;
+        for _ in 0..200 {
+            symbols.processes.borrow_mut().clear();
+            symbols.remember(child.id());
+            let maps = symbols.maps(child.id()).unwrap();
+            code = maps.iter().find(|mapping| mapping.path.contains("libc")).cloned();
+            if code.is_some() && maps.iter().any(|mapping| mapping.path.ends_with("sleep")) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let code = code.unwrap();
+        let libc = ElfSymbols::load(code.path.as_ref()).unwrap();
+        let malloc = libc.find("malloc").unwrap();
+        let address = code.start + libc.offset_of(malloc.address).unwrap() - code.offset;
+        assert_eq!(symbols.user(child.id(), address + 2).unwrap().offset, 2);
+        assert_eq!(symbols.mapping(child.id(), address).unwrap().inode, code.inode);
+    }
+
+    #[test]
+    fn kernel_addresses_are_named_by_the_shared_table() {
+        let symbols = Symbols::new(true);
+        let table = "ffffffff81000100 T vfs_read\nffffffffc0000000 t xfs_read\t[xfs]\n";
+        symbols.share_kernel(Rc::new(KernelSymbols::read(table.as_bytes()).unwrap()));
+        let found = symbols.kernel(0xffff_ffff_8100_0105).unwrap();
+        assert_eq!((found.name.as_str(), found.offset, found.module.as_str()), ("vfs_read", 5, ""));
+        assert_eq!(symbols.kernel(0xffff_ffff_c000_0001).unwrap().module, "xfs");
+        assert_eq!(symbols.kernel(0x1000), None);
+    }
+}
