@@ -69,7 +69,7 @@ mod tests {
         let mut symbol = String::from("_Z1fSt4pairIiiE");
         for n in 0..30 {
             let s = if n == 0 { "S_".to_owned() } else { format!("S{}_", n - 1) };
-            symbol.push_str(&format!("St4pairI{s}{s}E"));
+            symbol.extend(["St4pairI", &s, &s, "E"]);
         }
         assert!(demangle(&symbol).len() <= LONGEST.max(symbol.len()));
     }

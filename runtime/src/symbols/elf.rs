@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use object::read::{Object, ObjectSegment, ObjectSymbol, ReadCache};
 use object::{ObjectKind, SymbolFlags, SymbolKind};
 
+/// Build ids are hashes of 20 or 32 bytes.
+const LONGEST_BUILD_ID: usize = 64;
+
 /// Why a file has no symbols.
 #[derive(Debug)]
 pub enum ElfError {
@@ -107,8 +110,6 @@ impl ElfSymbols {
                 Segment { address: segment.address(), offset, len }
             })
             .collect();
-        /// Build ids are hashes of 20 or 32 bytes.
-        const LONGEST_BUILD_ID: usize = 64;
         if let Ok(Some(id)) = file.build_id()
             && id.len() <= LONGEST_BUILD_ID
         {

@@ -28,9 +28,12 @@ pub struct Symbols {
     kernel: OnceCell<Rc<KernelSymbols>>,
     processes: RefCell<HashMap<u32, Process>>,
     /// By device and inode; `None` for a file without symbols.
-    files: RefCell<HashMap<(String, u64), Option<Rc<ElfSymbols>>>>,
+    files: RefCell<HashMap<FileId, Option<Rc<ElfSymbols>>>>,
     vdso: OnceCell<Option<Rc<ElfSymbols>>>,
 }
+
+/// Device and inode of a file.
+type FileId = (String, u64);
 
 /// What is known of a process.
 #[derive(Debug)]

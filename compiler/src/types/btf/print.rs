@@ -158,15 +158,12 @@ fn composite(btf: &Btf, id: TypeId, word: &str, it: Composite<'_>, level: usize,
             }
         }
         let declaration = declare(btf, member.ty, member.name.to_owned(), level + 1, depth);
-        match member.bit_size {
-            Some(bits) => {
-                let _ = writeln!(out, "{indent}{declaration}: {bits};");
-                end = member.bit_offset.saturating_add(u32::from(bits));
-            }
-            None => {
-                let _ = writeln!(out, "{indent}{declaration};");
-                end = member.bit_offset.saturating_add(size);
-            }
+        if let Some(bits) = member.bit_size {
+            let _ = writeln!(out, "{indent}{declaration}: {bits};");
+            end = member.bit_offset.saturating_add(u32::from(bits));
+        } else {
+            let _ = writeln!(out, "{indent}{declaration};");
+            end = member.bit_offset.saturating_add(size);
         }
     }
     let total = it.size.saturating_mul(8);
