@@ -9,12 +9,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use tapline_compiler::diagnostic::{Diagnostic, Severity};
+use tapline_compiler::render::{Colour, render};
+use tapline_compiler::source::SourceMap;
+use tapline_compiler::target::fixture::Fixture;
+use tapline_compiler::{backend, check, expand, lower};
 use tapline_grammar::ParseOptions;
 use tapline_grammar::span::FileId;
 use tapline_tests::case;
 use tapline_tests::mutate::{Random, minimise, mutate};
 
-const USAGE: &str = "usage: fuzz --list | fuzz TARGET [--seconds N] [--seed N] [--failures DIR] FOLDER...";
+const USAGE: &str = "usage: fuzz --list | fuzz TARGET [--each] [--seconds N] [--seed N] [--failures DIR] FOLDER...";
 
 /// An input that takes longer has failed; generous, because the machine may be busy.
 const SLOW: Duration = Duration::from_secs(5);
@@ -25,7 +30,7 @@ struct Target {
     run: fn(&str),
 }
 
-const TARGETS: &[Target] = &[Target { name: "parse", run: parse }];
+const TARGETS: &[Target] = &[Target { name: "parse", run: parse }, Target { name: "compile", run: compile }];
 
 /// Parsing never panics, and every error lies inside the text.
 fn parse(text: &str) {
@@ -46,6 +51,47 @@ fn parse(text: &str) {
     }
 }
 
+/// Compiling for the pinned kernel never panics and never blames itself; what it says can be rendered.
+fn compile(text: &str) {
+    let parsed = tapline_grammar::parse(FileId(0), text, &ParseOptions::default());
+    if !parsed.errors.is_empty() {
+        return;
+    }
+    let sources = SourceMap::with_file("fuzz.bt", text);
+    let Ok(target) = Fixture::new() else { return };
+    let judge = |diagnostics: &[Diagnostic]| {
+        for diagnostic in diagnostics {
+            let rendered = render(diagnostic, &sources, Colour::Never);
+            assert!(diagnostic.severity != Severity::Internal, "{rendered}");
+        }
+        diagnostics.iter().any(Diagnostic::is_error)
+    };
+    let options = expand::Options {
+        parameters: expand::Parameters {
+            positional: vec!["42".to_owned(), "word".to_owned()],
+            ..expand::Parameters::default()
+        },
+        ..expand::Options::default()
+    };
+    let mut diagnostics = Vec::new();
+    let expanded = expand::expand(parsed.script, &options, &target, &sources, &mut diagnostics);
+    if judge(&diagnostics) {
+        return;
+    }
+    let checked = check::check(&expanded, &target, check::Options { allow_unsafe: true });
+    let Some(typed) = checked.script.filter(|_| !judge(&checked.diagnostics)) else { return };
+    match lower::lower(&typed, &target, &|span| sources.position(span)) {
+        Err(diagnostics) => {
+            judge(&diagnostics);
+        }
+        Ok(lowered) => {
+            if let Err(diagnostic) = backend::backend(lowered, &sources) {
+                judge(&[diagnostic]);
+            }
+        }
+    }
+}
+
 /// The command line.
 struct Options {
     target: &'static Target,
@@ -54,6 +100,7 @@ struct Options {
     failures: PathBuf,
     folders: Vec<PathBuf>,
     worker: bool,
+    each: bool,
 }
 
 fn options() -> Result<Options, String> {
@@ -74,6 +121,7 @@ fn options() -> Result<Options, String> {
         failures: PathBuf::from("target/ladder/fuzz"),
         folders: Vec::new(),
         worker: false,
+        each: false,
     };
     while let Some(word) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{word} wants a value"));
@@ -82,6 +130,7 @@ fn options() -> Result<Options, String> {
             "--seconds" => options.seconds = number(value()?)?,
             "--seed" => options.seed = number(value()?)?,
             "--failures" => options.failures = PathBuf::from(value()?),
+            "--each" => options.each = true,
             "--worker" => options.worker = true,
             _ => options.folders.push(PathBuf::from(word)),
         }
@@ -95,7 +144,8 @@ fn corpus(folders: &[PathBuf]) -> Result<Vec<String>, String> {
         let files = case::find(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         for (_, path) in files {
             let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-            texts.push(text);
+            // What a case puts in at run time: the fixture's program stands for the workload.
+            texts.push(text.replace("{{$workload}}", "/usr/bin/app").replace("workload_", ""));
         }
     }
     if texts.is_empty() {
@@ -109,6 +159,19 @@ fn panics(run: fn(&str), text: &str) -> Option<String> {
     let message =
         caught.downcast_ref::<String>().map(String::as_str).or_else(|| caught.downcast_ref::<&str>().copied());
     Some(message.unwrap_or("a panic without a message").to_owned())
+}
+
+/// Every text once, unchanged; what fails with which message.
+fn each(options: &Options) -> Result<(), String> {
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut failures = 0;
+    for text in corpus(&options.folders)? {
+        if let Some(message) = panics(options.target.run, &text) {
+            failures += 1;
+            println!("FAIL {}\n{}", text.lines().next().unwrap_or_default(), message.trim_end());
+        }
+    }
+    if failures == 0 { Ok(()) } else { Err(format!("{failures} texts failed")) }
 }
 
 /// The child: mutates and runs until the time is over or something fails.
@@ -197,7 +260,11 @@ fn died(options: &Options, what: &str) -> String {
 }
 
 fn main() -> ExitCode {
-    let result = options().and_then(|options| if options.worker { work(&options) } else { watch(&options) });
+    let result = options().and_then(|options| match (options.worker, options.each) {
+        (true, _) => work(&options),
+        (_, true) => each(&options),
+        _ => watch(&options),
+    });
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
