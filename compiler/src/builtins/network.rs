@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::Call;
-use crate::check::{Checker, constant_number, int_literal};
+use crate::check::{Checker, constant_number, convert, decay, int_literal};
 use crate::typed::{Expr, Op};
 use crate::types::layout::size_of;
 use crate::types::{IntType, Type};
@@ -22,12 +22,12 @@ fn bytes(checker: &Checker<'_>, value: Expr) -> Option<(Expr, u32)> {
         }
         Type::Str(capacity) => {
             let size = *capacity;
-            Some((checker.decay(value, array(size)), size))
+            Some((decay(value, array(size)), size))
         }
         // `struct in6_addr` and its like.
         Type::Struct(_) => {
             let size = size_of(&value.ty, &checker.types.aggregates);
-            Some((checker.decay(value, array(size)), size))
+            Some((decay(value, array(size)), size))
         }
         _ => None,
     }
@@ -45,7 +45,7 @@ pub(super) fn ntop(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
         None => None,
     };
     let (value, size) = match &value.ty {
-        Type::Int(_) => (checker.convert(value, &Type::U32), 4),
+        Type::Int(_) => (convert(value, &Type::U32), 4),
         Type::Ptr(..) => {
             // How many bytes lie there depends on the family.
             let len = if known == Some(AF_INET) || family.is_none() { 4 } else { 16 };
@@ -76,7 +76,7 @@ pub(super) fn ntop(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
         Some(family) => family,
         None => int_literal(if size == 4 { AF_INET } else { AF_INET6 }, call.span),
     };
-    let family = checker.convert(family, &Type::U64);
+    let family = convert(family, &Type::U64);
     Some(call.op(Op::Inet, vec![family, value], Type::Inet))
 }
 
@@ -104,5 +104,5 @@ pub(super) fn cgroup_path(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<
         None => String::new(),
         Some(arg) => String::from_utf8_lossy(&checker.literal_string("the filter of cgroup_path()", arg)?).into_owned(),
     };
-    Some(checker.convert(id?, &Type::CgroupPath { filter: filter.into() }))
+    Some(convert(id?, &Type::CgroupPath { filter: filter.into() }))
 }

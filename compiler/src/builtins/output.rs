@@ -5,7 +5,7 @@ use tapline_grammar::ast;
 use super::Call;
 use super::format::{self, Accepts};
 use super::maps::whole;
-use crate::check::{Checker, void};
+use crate::check::{Checker, convert, void};
 use crate::program::{ActionKind, Aggregate, Format, FormatNumber, FormatPiece};
 use crate::typed::{Expr, Op, Stmt, StmtKind};
 use crate::types::Type;
@@ -184,7 +184,7 @@ pub(super) fn exit(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
         None => Vec::new(),
         Some(arg) => {
             let status = checker.number_arg("exit", arg)?;
-            vec![checker.convert(status, &Type::I64)]
+            vec![convert(status, &Type::I64)]
         }
     };
     let send = checker.send(ActionKind::Exit, status, call.span);

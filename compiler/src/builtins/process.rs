@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{Call, clock};
-use crate::check::{Checker, bare_name, constant_bool, int_literal, text_literal};
+use crate::check::{Checker, bare_name, constant_bool, convert, int_literal, text_literal};
 use crate::program::Clock;
 use crate::similar;
 use crate::target::Feature;
@@ -72,7 +72,7 @@ pub(super) fn cpid(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
         checker.warning("no-child", "there is no command of -c: cpid is 0", call.span);
     }
     let pid = int_literal(i128::from(pid.unwrap_or(0)), call.span);
-    Some(checker.convert(pid, &Type::U32))
+    Some(convert(pid, &Type::U32))
 }
 
 pub(super) fn has_cpid(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
@@ -106,7 +106,7 @@ pub(super) fn nsecs(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> 
 
 pub(super) fn ncpus(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     let cpus = int_literal(i128::from(checker.target.possible_cpus()), call.span);
-    Some(checker.convert(cpus, &Type::U64))
+    Some(convert(cpus, &Type::U64))
 }
 
 pub(super) fn ctx(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
@@ -154,6 +154,6 @@ pub(super) fn signal(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr>
         }
         None => checker.number_arg("signal", arg)?,
     };
-    let number = checker.convert(number, &Type::U32);
+    let number = convert(number, &Type::U32);
     Some(call.op(Op::Signal, vec![number], Type::Void))
 }

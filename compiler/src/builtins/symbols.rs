@@ -1,7 +1,7 @@
 //! Stacks, symbols and address spaces.
 
 use super::Call;
-use crate::check::{Checker, bare_name, constant_number, int_literal};
+use crate::check::{Checker, bare_name, constant_number, convert, int_literal};
 use crate::program::StackMode;
 use crate::similar;
 use crate::typed::{Expr, Op};
@@ -62,13 +62,13 @@ pub(super) fn ustack(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr>
 
 pub(super) fn ksym(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     let address = checker.number_arg("ksym", call.arg(0)?)?;
-    let address = checker.convert(address, &Type::U64);
+    let address = convert(address, &Type::U64);
     Some(call.op(Op::KernelSymbol, vec![address], Type::KernelSymbol))
 }
 
 pub(super) fn usym(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     let address = checker.number_arg("usym", call.arg(0)?)?;
-    let address = checker.convert(address, &Type::U64);
+    let address = convert(address, &Type::U64);
     Some(call.op(Op::UserSymbol, vec![address], Type::UserSymbol))
 }
 
@@ -83,7 +83,7 @@ pub(super) fn kaddr(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> 
         return None;
     };
     let address = int_literal(i128::from(address), call.span);
-    Some(checker.convert(address, &Type::U64))
+    Some(convert(address, &Type::U64))
 }
 
 fn pointer_into(checker: &mut Checker<'_>, call: &Call<'_>, space: AddrSpace) -> Option<Expr> {

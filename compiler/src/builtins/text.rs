@@ -1,7 +1,7 @@
 //! Strings, bytes, and numbers that are printed as text.
 
 use super::Call;
-use crate::check::{Checker, constant_number, int_literal};
+use crate::check::{Checker, constant_number, convert, decay, int_literal};
 use crate::program::Clock;
 use crate::typed::{Expr, ExprKind, Op};
 use crate::types::layout::size_of;
@@ -14,9 +14,7 @@ fn address(checker: &mut Checker<'_>, call: &Call<'_>, value: Expr) -> Option<Ex
     match &value.ty {
         Type::Ptr(..) => Some(value),
         Type::Int(_) => Some(checker.pointer_to(CHAR, value)),
-        Type::Array(elem, _) if matches!(**elem, Type::Int(IntType { size: 1, .. })) => {
-            Some(checker.decay(value, CHAR))
-        }
+        Type::Array(elem, _) if matches!(**elem, Type::Int(IntType { size: 1, .. })) => Some(decay(value, CHAR)),
         ty => {
             let is = checker.name(ty);
             let message = format!("{}() takes a pointer to characters, not {is}", call.row.name);
@@ -58,19 +56,19 @@ pub(super) fn str(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
                 capacity = u32::try_from(n).unwrap_or(limit).saturating_add(1).min(limit);
                 bytes = Some(int_literal(n, span));
             }
-            None => bytes = Some(checker.convert(length, &Type::U64)),
+            None => bytes = Some(convert(length, &Type::U64)),
         }
     }
     if matches!(value.ty, Type::Str(_)) {
-        return Some(if bytes.is_some() { checker.convert(value, &Type::Str(capacity)) } else { value });
+        return Some(if bytes.is_some() { convert(value, &Type::Str(capacity)) } else { value });
     }
     let pointer = address(checker, call, value)?;
     let mut args = vec![pointer];
     if let Some(bytes) = bytes {
-        args.push(checker.convert(bytes, &Type::U64));
+        args.push(convert(bytes, &Type::U64));
     } else if own.is_some() {
         let all = int_literal(i128::from(capacity), call.span);
-        args.push(checker.convert(all, &Type::U64));
+        args.push(convert(all, &Type::U64));
     }
     Some(call.op(Op::Str, args, Type::Str(capacity)))
 }
@@ -105,10 +103,10 @@ pub(super) fn buf(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     let pointer = match &value.ty {
         Type::Ptr(..) => value,
         Type::Int(_) => checker.pointer_to(CHAR, value),
-        Type::Array(..) | Type::Str(_) | Type::Struct(_) => checker.decay(value, CHAR),
+        Type::Array(..) | Type::Str(_) | Type::Struct(_) => decay(value, CHAR),
         _ => address(checker, call, value)?,
     };
-    let length = checker.convert(length, &Type::U64);
+    let length = convert(length, &Type::U64);
     Some(call.op(Op::Buf, vec![pointer, length], Type::Buf(capacity)))
 }
 
@@ -133,7 +131,7 @@ pub(super) fn strncmp(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr
         return None;
     }
     let length = int_literal(i128::from(length), arg.span);
-    let length = checker.convert(length, &Type::U64);
+    let length = convert(length, &Type::U64);
     Some(call.op(Op::Strncmp, vec![a?, b?, length], Type::I64))
 }
 
@@ -157,7 +155,7 @@ pub(super) fn bswap(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> 
         return None;
     };
     let ty = Type::Int(IntType { signed: false, ..int });
-    let value = checker.convert(value, &ty);
+    let value = convert(value, &ty);
     if int.size == 1 {
         return Some(value);
     }
@@ -167,7 +165,7 @@ pub(super) fn bswap(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> 
 /// A number that is kept as one and printed as text.
 fn named(checker: &mut Checker<'_>, call: &Call<'_>, ty: &Type) -> Option<Expr> {
     let number = checker.number_arg(call.row.name, call.arg(0)?)?;
-    Some(checker.convert(number, ty))
+    Some(convert(number, ty))
 }
 
 pub(super) fn strerror(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
@@ -190,5 +188,5 @@ pub(super) fn strftime(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Exp
         _ => Clock::Boot,
     };
     let format = String::from_utf8_lossy(&format?).into_owned();
-    Some(checker.convert(time, &Type::Timestamp { format: format.into(), clock }))
+    Some(convert(time, &Type::Timestamp { format: format.into(), clock }))
 }

@@ -66,7 +66,7 @@ impl Checker<'_> {
 
     fn struct_field(&mut self, base: Expr, id: StructId, name: &str, at: Span, span: Span) -> Option<Expr> {
         if let Some(field) = self.types.field(id, name) {
-            return Some(self.member(base, field, span));
+            return Some(member(base, field, span));
         }
         let owner = self.name(&base.ty);
         if let Some(Alias { path, .. }) = alias(&owner, name)
@@ -104,7 +104,7 @@ impl Checker<'_> {
             }
             let Type::Struct(id) = value.ty else { return None };
             let field = self.types.field(id, step)?;
-            value = self.member(value, field, span);
+            value = member(value, field, span);
         }
         Some(value)
     }
@@ -119,18 +119,6 @@ impl Checker<'_> {
         if listed {
             report.note(format!("its fields are: {}", known.join(", ")));
         }
-    }
-
-    /// A member of a struct that is in sight.
-    pub(super) fn member(&self, base: Expr, field: StructField, span: Span) -> Expr {
-        let mut ty = field.ty;
-        // What user memory points to is user memory; the context is filled by the kernel.
-        if place_space(&base) == Some(AddrSpace::User)
-            && let Type::Ptr(target, _) = &ty
-        {
-            ty = Type::Ptr(Rc::clone(target), AddrSpace::User);
-        }
-        Expr { kind: ExprKind::Field { base: Box::new(base), offset: field.offset, bits: field.bits }, ty, span }
     }
 
     /// `base[index]`.
@@ -154,7 +142,7 @@ impl Checker<'_> {
             Type::Array(elem, 0) => {
                 // A flexible array member: its length is not known, so that it is a pointer.
                 let elem = (**elem).clone();
-                let pointer = self.decay(base, elem.clone());
+                let pointer = decay(base, elem.clone());
                 let place = self.offset_pointer(BinOp::Add, pointer, index, span)?;
                 Some(strip_address(place, elem))
             }
@@ -248,14 +236,6 @@ impl Checker<'_> {
         let ty = Type::Ptr(Rc::new(place.ty.clone()), space);
         Some(Expr { kind: ExprKind::AddrOf(Box::new(place)), ty, span })
     }
-
-    /// The address of the first element of an array, string or struct that lies in memory.
-    pub(crate) fn decay(&self, place: Expr, elem: Type) -> Expr {
-        let span = place.span;
-        let space = place_space(&place).unwrap_or(AddrSpace::Bpf);
-        let ty = Type::Ptr(Rc::new(elem), space);
-        Expr { kind: ExprKind::AddrOf(Box::new(place)), ty, span }
-    }
 }
 
 fn is_bare_call(expr: &ast::Expr, wanted: &str) -> bool {
@@ -276,4 +256,24 @@ pub(crate) fn place_space(place: &Expr) -> Option<AddrSpace> {
             _ => return None,
         }
     }
+}
+
+/// A member of a struct that is in sight.
+fn member(base: Expr, field: StructField, span: Span) -> Expr {
+    let mut ty = field.ty;
+    // What user memory points to is user memory; the context is filled by the kernel.
+    if place_space(&base) == Some(AddrSpace::User)
+        && let Type::Ptr(target, _) = &ty
+    {
+        ty = Type::Ptr(Rc::clone(target), AddrSpace::User);
+    }
+    Expr { kind: ExprKind::Field { base: Box::new(base), offset: field.offset, bits: field.bits }, ty, span }
+}
+
+/// The address of the first element of an array, string or struct that lies in memory.
+pub(crate) fn decay(place: Expr, elem: Type) -> Expr {
+    let span = place.span;
+    let space = place_space(&place).unwrap_or(AddrSpace::Bpf);
+    let ty = Type::Ptr(Rc::new(elem), space);
+    Expr { kind: ExprKind::AddrOf(Box::new(place)), ty, span }
 }

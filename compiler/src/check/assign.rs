@@ -3,9 +3,9 @@
 use tapline_grammar::ast;
 use tapline_grammar::span::Span;
 
-use super::Checker;
 use super::flow::Flow;
 use super::operators::{Infix, as_int, infix, symbol};
+use super::{Checker, convert};
 use crate::builtins::{self, Call, Kind};
 use crate::program::MapId;
 use crate::typed::{BinOp, Expr, ExprKind, Place, Stmt, StmtKind, VarId};
@@ -68,7 +68,7 @@ impl Checker<'_> {
                     return None;
                 }
                 let ty = self.peek_value(map)?.ty();
-                let value = self.convert(value, &ty);
+                let value = convert(value, &ty);
                 let place = Place::Map { map, key: key.map(Box::new) };
                 Some(Stmt { kind: StmtKind::Assign { place, value }, span })
             }
@@ -83,7 +83,7 @@ impl Checker<'_> {
         let flow = self.flow_of(&value);
         self.flow_into_var(id, &flow, value.span);
         let ty = self.scope.flow(id)?.ty();
-        let value = self.convert(value, &ty);
+        let value = convert(value, &ty);
         Some(Stmt { kind: StmtKind::Assign { place: Place::Var(id), value }, span })
     }
 
@@ -185,7 +185,7 @@ impl Checker<'_> {
             Target::Var(id) => self.scope.flow(*id)?.ty(),
             Target::Map(map, _) => self.peek_value(*map)?.ty(),
         };
-        let value = self.convert(value, &ty);
+        let value = convert(value, &ty);
         Some(Stmt { kind: StmtKind::Update { place: place.place(), op, value }, span })
     }
 
@@ -240,7 +240,7 @@ impl Checker<'_> {
         }
         let value = value.map(|value| {
             let signed = as_int(&value.ty).is_some_and(|int| int.signed);
-            self.convert(value, &Type::Int(IntType { size: 8, signed }))
+            convert(value, &Type::Int(IntType { size: 8, signed }))
         });
         Some(Stmt { kind: StmtKind::Aggregate { map, key, value }, span })
     }

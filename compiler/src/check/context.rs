@@ -5,7 +5,7 @@ use std::rc::Rc;
 use tapline_grammar::ast;
 use tapline_grammar::span::Span;
 
-use super::{Checker, constant};
+use super::{Checker, constant, convert};
 use crate::expand::Context;
 use crate::probes::Access;
 use crate::probes::access::{self, Place};
@@ -199,7 +199,7 @@ impl Checker<'_> {
         let place = access::argument(&self.unit.context, self.target.arch(), n)?;
         let word = self.word_at(place, span);
         match ty {
-            ty if ty.is_scalar() => Some(self.convert(word, &ty)),
+            ty if ty.is_scalar() => Some(convert(word, &ty)),
             _ => {
                 let is = self.name(&ty);
                 self.error("argument-by-value", format!("`{}` is {is}, passed by value", name.node), span)

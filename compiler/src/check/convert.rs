@@ -27,51 +27,49 @@ pub(crate) fn strip_address(pointer: Expr, target: Type) -> Expr {
     }
 }
 
-impl Checker<'_> {
-    /// The expression as a value of the type.
-    pub(crate) fn convert(&self, expr: Expr, ty: &Type) -> Expr {
-        if expr.ty == *ty {
-            return expr;
-        }
-        let span = expr.span;
-        let number = constant::value(&expr);
-        let kind = match (expr.kind, ty) {
-            (ExprKind::Int(bits), Type::Int(int)) if number.is_some() => {
-                return constant::typed_int(number.unwrap_or(i128::from(bits)), *int, span);
-            }
-            (ExprKind::Int(bits), Type::Ptr(..) | Type::Enum { .. }) => ExprKind::Int(bits),
-            (ExprKind::Str(bytes), Type::Str(_)) => ExprKind::Str(bytes),
-            (ExprKind::Tuple(members), Type::Tuple(types)) if members.len() == types.len() => {
-                ExprKind::Tuple(members.into_iter().zip(types.iter()).map(|(e, ty)| self.convert(e, ty)).collect())
-            }
-            (ExprKind::Tuple(members), Type::Record(types)) if members.len() == types.len() => {
-                let names: Vec<String> = match &expr.ty {
-                    Type::Record(own) => own.iter().map(|(name, _)| name.clone()).collect(),
-                    _ => Vec::new(),
-                };
-                let mut members: Vec<Option<Expr>> = members.into_iter().map(Some).collect();
-                let mut ordered = Vec::new();
-                for (name, ty) in types.iter() {
-                    let at = names.iter().position(|own| own == name);
-                    if let Some(member) = at.and_then(|at| members.get_mut(at)).and_then(Option::take) {
-                        ordered.push(self.convert(member, ty));
-                    }
-                }
-                ExprKind::Tuple(ordered)
-            }
-            (ExprKind::Ternary { cond, then, otherwise }, ty) => ExprKind::Ternary {
-                cond,
-                then: Box::new(self.convert(*then, ty)),
-                otherwise: Box::new(self.convert(*otherwise, ty)),
-            },
-            (ExprKind::Block(Block { stmts, value: Some(value) }), ty) => {
-                ExprKind::Block(Block { stmts, value: Some(Box::new(self.convert(*value, ty))) })
-            }
-            (kind, _) => ExprKind::Cast(Box::new(Expr { kind, ty: expr.ty, span })),
-        };
-        Expr { kind, ty: ty.clone(), span }
+/// The expression as a value of the type.
+pub(crate) fn convert(expr: Expr, ty: &Type) -> Expr {
+    if expr.ty == *ty {
+        return expr;
     }
+    let span = expr.span;
+    let number = constant::value(&expr);
+    let kind = match (expr.kind, ty) {
+        (ExprKind::Int(bits), Type::Int(int)) if number.is_some() => {
+            return constant::typed_int(number.unwrap_or(i128::from(bits)), *int, span);
+        }
+        (ExprKind::Int(bits), Type::Ptr(..) | Type::Enum { .. }) => ExprKind::Int(bits),
+        (ExprKind::Str(bytes), Type::Str(_)) => ExprKind::Str(bytes),
+        (ExprKind::Tuple(members), Type::Tuple(types)) if members.len() == types.len() => {
+            ExprKind::Tuple(members.into_iter().zip(types.iter()).map(|(e, ty)| convert(e, ty)).collect())
+        }
+        (ExprKind::Tuple(members), Type::Record(types)) if members.len() == types.len() => {
+            let names: Vec<String> = match &expr.ty {
+                Type::Record(own) => own.iter().map(|(name, _)| name.clone()).collect(),
+                _ => Vec::new(),
+            };
+            let mut members: Vec<Option<Expr>> = members.into_iter().map(Some).collect();
+            let mut ordered = Vec::new();
+            for (name, ty) in types.iter() {
+                let at = names.iter().position(|own| own == name);
+                if let Some(member) = at.and_then(|at| members.get_mut(at)).and_then(Option::take) {
+                    ordered.push(convert(member, ty));
+                }
+            }
+            ExprKind::Tuple(ordered)
+        }
+        (ExprKind::Ternary { cond, then, otherwise }, ty) => {
+            ExprKind::Ternary { cond, then: Box::new(convert(*then, ty)), otherwise: Box::new(convert(*otherwise, ty)) }
+        }
+        (ExprKind::Block(Block { stmts, value: Some(value) }), ty) => {
+            ExprKind::Block(Block { stmts, value: Some(Box::new(convert(*value, ty))) })
+        }
+        (kind, _) => ExprKind::Cast(Box::new(Expr { kind, ty: expr.ty, span })),
+    };
+    Expr { kind, ty: ty.clone(), span }
+}
 
+impl Checker<'_> {
     /// What flows from an expression: literals, and variables and maps that hold nothing else, stay flexible.
     pub(crate) fn flow_of(&self, expr: &Expr) -> Flow {
         if let Some(number) = constant::literal(expr)

@@ -4,7 +4,7 @@ use tapline_grammar::ast;
 use tapline_grammar::span::Span;
 
 use super::flow::Flow;
-use super::{Checker, constant};
+use super::{Checker, constant, convert};
 use crate::builtins::{self, Call};
 use crate::program::Aggregate;
 use crate::similar::closest;
@@ -289,10 +289,10 @@ impl Checker<'_> {
         let value = self.value_expr(arg)?;
         if let Some(int) = super::operators::as_int(&value.ty) {
             let signed = int.signed && !matches!(self.flow_of(&value), Flow::Flex(_));
-            return Some(self.convert(value, &if signed { Type::I64 } else { Type::U64 }));
+            return Some(convert(value, &if signed { Type::I64 } else { Type::U64 }));
         }
         if matches!(value.ty, Type::Ptr(..)) {
-            return Some(self.convert(value, &Type::U64));
+            return Some(convert(value, &Type::U64));
         }
         let is = self.name(&value.ty);
         self.error("argument-type", format!("{function}() takes a number, not {is}"), arg.span)

@@ -6,7 +6,7 @@ use tapline_grammar::ast;
 use tapline_grammar::span::Span;
 
 use super::flow::{Conflict, Flow};
-use super::{Checker, constant};
+use super::{Checker, constant, convert};
 use crate::index::IndexVec;
 use crate::ir::MapKind;
 use crate::program::MapId;
@@ -237,7 +237,7 @@ impl Checker<'_> {
             Some(KeyFlow::Keyed(flow)) => flow.ty(),
             _ => return None,
         };
-        Some((id, Some(self.convert(key, &ty))))
+        Some((id, Some(convert(key, &ty))))
     }
 
     /// A key flows into a map; false when it does not fit.

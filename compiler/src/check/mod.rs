@@ -22,10 +22,11 @@ mod stmt;
 mod tests;
 mod types;
 
+pub(crate) use access::decay;
 pub(crate) use constant::{
     bool as constant_bool, int as int_literal, string as text_literal, value as constant_number,
 };
-pub(crate) use convert::strip_address;
+pub(crate) use convert::{convert, strip_address};
 pub(crate) use flow::Flow;
 pub(crate) use maps::KeyFlow;
 

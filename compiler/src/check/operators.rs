@@ -7,7 +7,7 @@ use tapline_grammar::ast;
 use tapline_grammar::span::Span;
 
 use super::flow::{Conflict, Flow, join_ints};
-use super::{Checker, constant};
+use super::{Checker, constant, convert};
 use crate::typed::{BinOp, CmpOp, Expr, ExprKind, UnOp};
 use crate::types::layout::size_of;
 use crate::types::{AddrSpace, IntType, Type};
@@ -138,7 +138,7 @@ impl Checker<'_> {
                 return self.offset_pointer(op, rhs, lhs, span);
             }
             (Type::Ptr(..), Type::Ptr(..)) if op == BinOp::Sub => {
-                let (lhs, rhs) = (self.convert(lhs, &Type::I64), self.convert(rhs, &Type::I64));
+                let (lhs, rhs) = (convert(lhs, &Type::I64), convert(rhs, &Type::I64));
                 return Some(Expr { kind: ExprKind::Binary(op, Box::new(lhs), Box::new(rhs)), ty: Type::I64, span });
             }
             _ => {}
@@ -167,7 +167,7 @@ impl Checker<'_> {
                 }
             }
         }
-        let (lhs, rhs) = (self.convert(lhs, &ty), self.convert(rhs, &ty));
+        let (lhs, rhs) = (convert(lhs, &ty), convert(rhs, &ty));
         Some(Expr { kind: ExprKind::Binary(op, Box::new(lhs), Box::new(rhs)), ty, span })
     }
 
@@ -201,7 +201,7 @@ impl Checker<'_> {
             Some(n) => constant::typed_int(n.saturating_mul(size), IntType::U64, number.span),
             None => {
                 let at = number.span;
-                let number = self.convert(number, &Type::U64);
+                let number = convert(number, &Type::U64);
                 let scale = constant::typed_int(size, IntType::U64, at);
                 let kind = ExprKind::Binary(BinOp::Mul, Box::new(number), Box::new(scale));
                 if size == 1 {
@@ -271,7 +271,7 @@ impl Checker<'_> {
             }
         };
         let (lhs, rhs) = match meet {
-            Some(ty) => (self.convert(lhs, &ty), self.convert(rhs, &ty)),
+            Some(ty) => (convert(lhs, &ty), convert(rhs, &ty)),
             None => (lhs, rhs),
         };
         Some(Expr { kind: ExprKind::Compare(op, Box::new(lhs), Box::new(rhs)), ty: Type::Bool, span })
@@ -329,7 +329,7 @@ impl Checker<'_> {
                 let signed = negate || int.signed;
                 let ty = if signed { Type::I64 } else { Type::U64 };
                 let op = if negate { UnOp::Neg } else { UnOp::BitNot };
-                let operand = self.convert(operand, &ty);
+                let operand = convert(operand, &ty);
                 Some(Expr { kind: ExprKind::Unary(op, Box::new(operand)), ty, span })
             }
         }
@@ -372,7 +372,7 @@ impl Checker<'_> {
         if let Some(n) = constant::value(&cond) {
             return Some(if n != 0 { then } else { otherwise });
         }
-        let (then, otherwise) = (self.convert(then, &ty), self.convert(otherwise, &ty));
+        let (then, otherwise) = (convert(then, &ty), convert(otherwise, &ty));
         let kind = ExprKind::Ternary { cond: Box::new(cond), then: Box::new(then), otherwise: Box::new(otherwise) };
         Some(Expr { kind, ty, span })
     }
@@ -384,7 +384,7 @@ impl Checker<'_> {
             _ => self.default_space(),
         };
         let ty = Type::Ptr(Rc::new(target), space);
-        self.convert(number, &ty)
+        convert(number, &ty)
     }
 
     /// The same pointer into another address space.

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use tapline_grammar::span::Span;
 
 use super::flow::{Conflict, Flow};
-use super::{Checker, convert};
+use super::{Checker, convert::zero};
 use crate::index::IndexVec;
 use crate::typed::{Block, Expr, Place, Stmt, StmtKind, TypedVar, VarId};
 use crate::types::Type;
@@ -192,7 +192,7 @@ impl Checker<'_> {
         let var = self.scope.var(id)?;
         let ty = self.scope.flow(id)?.ty();
         let span = var.span;
-        let value: Expr = convert::zero(&ty, span)?;
+        let value: Expr = zero(&ty, span)?;
         Some(Stmt { kind: StmtKind::Assign { place: Place::Var(id), value }, span })
     }
 }

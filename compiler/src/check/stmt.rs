@@ -4,7 +4,7 @@ use tapline_grammar::ast;
 use tapline_grammar::span::Span;
 
 use super::operators::as_int;
-use super::{Checker, constant, maps::KeyFlow, void};
+use super::{Checker, constant, convert, maps::KeyFlow, void};
 use crate::typed::{Block, Expr, ExprKind, Stmt, StmtKind};
 use crate::types::Type;
 
@@ -101,7 +101,7 @@ impl Checker<'_> {
             S::Continue => self.jump(StmtKind::Continue, "continue", span, out),
             S::Return(value) => {
                 let value = value.as_ref().and_then(|e| self.value_expr(e));
-                let value = value.map(|v| self.convert(v, &Type::I64)).filter(|v| v.ty == Type::I64);
+                let value = value.map(|v| convert(v, &Type::I64)).filter(|v| v.ty == Type::I64);
                 out.push(Stmt { kind: StmtKind::Return(value), span });
             }
             S::Block(block) => {
@@ -221,7 +221,7 @@ impl Checker<'_> {
                 checker.error("range", format!("the ends of a range are numbers, not {is}"), e.span);
                 return None;
             }
-            Some(checker.convert(value, &Type::I64))
+            Some(convert(value, &Type::I64))
         };
         let (start, end) = (bound(self, start), bound(self, end));
         let Some(id) = self.loop_variable(var) else { return };
