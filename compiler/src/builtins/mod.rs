@@ -1,6 +1,9 @@
 //! The builtins, functions and aggregations: one row each. What a row's rule does stands in the module of its subject; lookups,
 //! argument counts, listings and suggestions come from the rows alone. Every row may be used with or without parentheses.
 
+// All rules have one signature, whether or not they can fail.
+#![allow(clippy::unnecessary_wraps)]
+
 mod aggregations;
 mod compile_time;
 pub mod format;
@@ -32,15 +35,21 @@ pub enum Kind {
     Aggregation,
 }
 
+/// Checks a call and makes its expression; `None` when the reason was reported.
+type CallRule = fn(&mut Checker<'_>, &Call<'_>) -> Option<Expr>;
+
+/// Checks the call of an aggregation: what it is, and what it aggregates.
+type AggregateRule = fn(&mut Checker<'_>, &Call<'_>) -> Option<(Aggregate, Option<Expr>)>;
+
 /// How a call is checked and what it becomes.
 #[derive(Clone, Copy)]
 pub(crate) enum Rule {
     /// One operation without arguments.
     Value(Op, fn() -> Type),
     /// A rule of its own.
-    Call(fn(&mut Checker<'_>, &Call<'_>) -> Option<Expr>),
+    Call(CallRule),
     /// An aggregation and what it aggregates.
-    Aggregate(fn(&mut Checker<'_>, &Call<'_>) -> Option<(Aggregate, Option<Expr>)>),
+    Aggregate(AggregateRule),
 }
 
 /// A builtin, function or aggregation.
@@ -100,7 +109,7 @@ const fn builtin(
     args: RangeInclusive<usize>,
     usage: &'static str,
     docs: &'static str,
-    rule: fn(&mut Checker<'_>, &Call<'_>) -> Option<Expr>,
+    rule: CallRule,
 ) -> Row {
     Row { name, kind: Kind::Builtin, args, usage, docs, unsafe_: false, rule: Rule::Call(rule) }
 }
@@ -110,7 +119,7 @@ const fn function(
     args: RangeInclusive<usize>,
     usage: &'static str,
     docs: &'static str,
-    rule: fn(&mut Checker<'_>, &Call<'_>) -> Option<Expr>,
+    rule: CallRule,
 ) -> Row {
     Row { name, kind: Kind::Function, args, usage, docs, unsafe_: false, rule: Rule::Call(rule) }
 }
@@ -120,7 +129,7 @@ const fn unsafe_function(
     args: RangeInclusive<usize>,
     usage: &'static str,
     docs: &'static str,
-    rule: fn(&mut Checker<'_>, &Call<'_>) -> Option<Expr>,
+    rule: CallRule,
 ) -> Row {
     Row { name, kind: Kind::Function, args, usage, docs, unsafe_: true, rule: Rule::Call(rule) }
 }
@@ -130,7 +139,7 @@ const fn aggregation(
     args: RangeInclusive<usize>,
     usage: &'static str,
     docs: &'static str,
-    rule: fn(&mut Checker<'_>, &Call<'_>) -> Option<(Aggregate, Option<Expr>)>,
+    rule: AggregateRule,
 ) -> Row {
     Row { name, kind: Kind::Aggregation, args, usage, docs, unsafe_: false, rule: Rule::Aggregate(rule) }
 }
