@@ -10,7 +10,7 @@ use crate::typed::{Expr, ExprKind, MapOp};
 use crate::types::Type;
 
 /// A map written without key.
-pub(super) fn whole<'s>(arg: &'s ast::Expr) -> Option<(&'s str, Span)> {
+pub(super) fn whole(arg: &ast::Expr) -> Option<(&str, Span)> {
     match &arg.kind {
         ast::ExprKind::Map { name, key: None } => Some((name, arg.span)),
         _ => None,
@@ -92,7 +92,7 @@ pub(super) fn delete(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr>
             .help(format!("`delete(@{name}, key)` for one element, `clear(@{name})` for all"));
         return None;
     }
-    checker.key_flow(map, KeyFlow::Scalar, arg.span);
+    checker.key_flow(map, &KeyFlow::Scalar, arg.span);
     let kind = ExprKind::MapCall { op: MapOp::Delete, map, key: None };
     Some(Expr { kind, ty: Type::Bool, span: call.span })
 }

@@ -57,10 +57,10 @@ impl Checker<'_> {
             self.error("no-argument", format!("there is no `{name}`"), span).label("the number is too large");
             return None;
         };
-        Some(self.word_at(place, span))
+        Some(Self::word_at(place, span))
     }
 
-    fn word_at(&self, place: Place, span: Span) -> Expr {
+    fn word_at(place: Place, span: Span) -> Expr {
         match place {
             Place::Context(offset) => Self::context_word(offset, Type::U64, span),
             Place::Stack { sp, offset, user } => {
@@ -149,8 +149,9 @@ impl Checker<'_> {
                     self.no_prototype(&format!("raw tracepoint {event}"), args);
                     return None;
                 };
-                let arguments = params.into_iter().enumerate().map(|(n, (own, ty))| (n as u32, own, ty));
-                self.argument_named(&format!("rawtracepoint:{event}"), arguments.collect(), name, span)
+                let arguments: Vec<_> =
+                    params.into_iter().enumerate().map(|(n, (own, ty))| (n as u32, own, ty)).collect();
+                self.argument_named(&format!("rawtracepoint:{event}"), &arguments, name, span)
             }
             Context::KernelEntry { function } => {
                 let Some((params, _)) = self.types.function(&function) else {
@@ -169,7 +170,7 @@ impl Checker<'_> {
                     arguments.push((at, own, ty));
                     at = at.saturating_add(words);
                 }
-                self.argument_named(&function, arguments, name, span)
+                self.argument_named(&function, &arguments, name, span)
             }
             _ => None,
         }
@@ -183,7 +184,7 @@ impl Checker<'_> {
     fn argument_named(
         &mut self,
         owner: &str,
-        arguments: Vec<(u32, String, Type)>,
+        arguments: &[(u32, String, Type)],
         name: &ast::Name,
         span: Span,
     ) -> Option<Expr> {
@@ -197,7 +198,7 @@ impl Checker<'_> {
             return None;
         };
         let place = access::argument(&self.unit.context, self.target.arch(), n)?;
-        let word = self.word_at(place, span);
+        let word = Self::word_at(place, span);
         match ty {
             ty if ty.is_scalar() => Some(convert(word, &ty)),
             _ => {

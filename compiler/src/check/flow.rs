@@ -59,8 +59,7 @@ impl Flow {
         Ok(match (self, other) {
             (Self::Flex(a), Self::Flex(b)) => Self::Flex(*a.max(b)),
             (Self::Flex(value), Self::Of(ty)) | (Self::Of(ty), Self::Flex(value)) => match ty {
-                Type::Int(int) => Self::Of(Type::Int(widen_for(*int, *value))),
-                Type::Enum { int, .. } => Self::Of(Type::Int(widen_for(*int, *value))),
+                Type::Int(int) | Type::Enum { int, .. } => Self::Of(Type::Int(widen_for(*int, *value))),
                 // A null pointer.
                 Type::Ptr(..) if *value == 0 => Self::Of(ty.clone()),
                 Type::Bool => Self::Of(Type::Int(smallest(i128::from(*value)))),
@@ -95,13 +94,10 @@ fn join_types(a: &Type, b: &Type, depth: u32) -> Result<Type, Conflict> {
         (Type::Buf(a), Type::Buf(b)) => Type::Buf(*a.max(b)),
         (Type::Ptr(x, space), Type::Ptr(y, other)) => {
             // A pointer to nothing in particular takes on the other's target.
-            let target = match (&**x, &**y) {
-                (Type::Void, _) => y,
-                (_, Type::Void) => x,
-                (a, b) if a == b => x,
-                (Type::Int(a), Type::Int(b)) if a.size == b.size => x,
-                _ => return Err(Conflict::Types),
-            };
+            let target = if **x == Type::Void { y } else { x };
+            if **x != Type::Void && **y != Type::Void && !same_target(x, y, depth) {
+                return Err(Conflict::Types);
+            }
             Type::Ptr(Rc::clone(target), join_spaces(*space, *other))
         }
         (Type::Tuple(a), Type::Tuple(b)) if a.len() == b.len() => {
@@ -119,6 +115,16 @@ fn join_types(a: &Type, b: &Type, depth: u32) -> Result<Type, Conflict> {
         (Type::Aggregate(a), Type::Aggregate(b)) => Type::Aggregate(join_aggregates(*a, *b)?),
         _ => return Err(Conflict::Types),
     })
+}
+
+/// Pointers to the same thing: signs of integers and address spaces do not count.
+fn same_target(a: &Type, b: &Type, depth: u32) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return false };
+    match (a, b) {
+        (Type::Int(a), Type::Int(b)) => a.size == b.size,
+        (Type::Ptr(a, _), Type::Ptr(b, _)) => same_target(a, b, depth),
+        (a, b) => a == b,
+    }
 }
 
 /// `sum(pid)` and `sum(-1)` on one map: the signed form holds both.

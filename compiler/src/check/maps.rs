@@ -47,14 +47,14 @@ struct Map {
 /// All maps.
 #[derive(Debug, Default)]
 pub(crate) struct Maps {
-    maps: IndexVec<MapId, Map>,
+    all: IndexVec<MapId, Map>,
     by_name: HashMap<String, MapId>,
     passes: u32,
 }
 
 impl Maps {
     pub(super) fn begin_pass(&mut self) {
-        for map in self.maps.iter_mut() {
+        for map in &mut self.all {
             map.key = None;
             map.value = None;
             map.read = None;
@@ -65,7 +65,7 @@ impl Maps {
     /// Keeps what was found; true when something changed.
     pub(super) fn end_pass(&mut self) -> bool {
         let mut changed = false;
-        for map in self.maps.iter_mut() {
+        for map in &mut self.all {
             if map.empty {
                 map.value = map.value.take().or(Some(Flow::Of(Type::I64)));
             }
@@ -74,7 +74,7 @@ impl Maps {
             map.known_value.clone_from(&map.value);
         }
         self.passes += 1;
-        if self.passes == 1 && !self.maps.is_empty() {
+        if self.passes == 1 && !self.all.is_empty() {
             self.sort();
             return true;
         }
@@ -83,15 +83,15 @@ impl Maps {
 
     /// Maps are numbered in the order of their names: that is the order in which the reference prints them at exit.
     fn sort(&mut self) {
-        let mut maps = std::mem::take(&mut self.maps).into_vec();
+        let mut maps = std::mem::take(&mut self.all).into_vec();
         maps.sort_by(|a, b| a.name.cmp(&b.name));
-        self.maps = maps.into();
-        self.by_name = self.maps.enumerate().map(|(id, map)| (map.name.clone(), id)).collect();
+        self.all = maps.into();
+        self.by_name = self.all.enumerate().map(|(id, map)| (map.name.clone(), id)).collect();
     }
 
     /// Types found so far no longer hold.
     pub(super) fn forget(&mut self) {
-        for map in self.maps.iter_mut() {
+        for map in &mut self.all {
             map.known_key = None;
             map.known_value = None;
         }
@@ -101,7 +101,7 @@ impl Maps {
     /// Gives `int64` to maps that are read and never written; true when there are some.
     pub(super) fn settle_unknown(&mut self) -> bool {
         let mut some = false;
-        for map in self.maps.iter_mut() {
+        for map in &mut self.all {
             if map.value.is_none() && map.read.is_some() && !map.empty {
                 map.empty = true;
                 some = true;
@@ -111,7 +111,7 @@ impl Maps {
     }
 
     pub(super) fn typed(&self, max_map_keys: u32) -> IndexVec<MapId, TypedMap> {
-        let maps = self.maps.iter().map(|map| TypedMap {
+        let maps = self.all.iter().map(|map| TypedMap {
             name: map.name.clone(),
             key: match &map.key {
                 Some(KeyFlow::Keyed(flow)) => Some(flow.ty()),
@@ -130,12 +130,12 @@ impl Maps {
     }
 
     fn get(&self, id: MapId) -> Option<&Map> {
-        self.maps.get(id)
+        self.all.get(id)
     }
 
     /// Names of the maps that hold something.
     fn names(&self) -> Vec<String> {
-        self.maps.iter().filter(|m| m.known_value.is_some() && !m.empty).map(|m| m.name.clone()).collect()
+        self.all.iter().filter(|m| m.known_value.is_some() && !m.empty).map(|m| m.name.clone()).collect()
     }
 }
 
@@ -162,7 +162,7 @@ impl Checker<'_> {
                 continue;
             };
             let id = self.map(&decl.map.node, decl.map.span);
-            if let Some(map) = self.maps.maps.get_mut(id) {
+            if let Some(map) = self.maps.all.get_mut(id) {
                 map.declared = Some((*kind, size));
             }
         }
@@ -171,14 +171,14 @@ impl Checker<'_> {
     /// The map of a name, made when it is new.
     fn map(&mut self, name: &str, span: Span) -> MapId {
         if let Some(id) = self.maps.by_name.get(name).copied() {
-            if let Some(map) = self.maps.maps.get_mut(id)
+            if let Some(map) = self.maps.all.get_mut(id)
                 && span < map.first
             {
                 map.first = span;
             }
             return id;
         }
-        let id = self.maps.maps.push(Map { name: name.to_owned(), first: span, ..Map::default() });
+        let id = self.maps.all.push(Map { name: name.to_owned(), first: span, ..Map::default() });
         self.maps.by_name.insert(name.to_owned(), id);
         id
     }
@@ -186,7 +186,7 @@ impl Checker<'_> {
     /// The map as a whole, for `print(@m)` and its kind.
     pub(crate) fn whole_map(&mut self, name: &str, span: Span) -> MapId {
         let id = self.map(name, span);
-        if let Some(map) = self.maps.maps.get_mut(id) {
+        if let Some(map) = self.maps.all.get_mut(id) {
             map.named.get_or_insert(span);
         }
         id
@@ -221,7 +221,7 @@ impl Checker<'_> {
     pub(crate) fn map_with_key(&mut self, name: &str, key: Option<Expr>, span: Span) -> Option<(MapId, Option<Expr>)> {
         let id = self.map(name, span);
         let Some(key) = key else {
-            self.key_flow(id, KeyFlow::Scalar, span);
+            self.key_flow(id, &KeyFlow::Scalar, span);
             return Some((id, None));
         };
         if matches!(key.ty, Type::Void | Type::Strings | Type::Aggregate(_)) {
@@ -230,7 +230,7 @@ impl Checker<'_> {
             return None;
         }
         let flow = self.flow_of(&key);
-        if !self.key_flow(id, KeyFlow::Keyed(flow), key.span) {
+        if !self.key_flow(id, &KeyFlow::Keyed(flow), key.span) {
             return None;
         }
         let ty = match self.maps.get(id).and_then(|m| m.known_key.as_ref().or(m.key.as_ref())) {
@@ -241,10 +241,10 @@ impl Checker<'_> {
     }
 
     /// A key flows into a map; false when it does not fit.
-    pub(crate) fn key_flow(&mut self, id: MapId, key: KeyFlow, span: Span) -> bool {
-        let Some(map) = self.maps.maps.get_mut(id) else { return false };
+    pub(crate) fn key_flow(&mut self, id: MapId, key: &KeyFlow, span: Span) -> bool {
+        let Some(map) = self.maps.all.get_mut(id) else { return false };
         let (name, first) = (map.name.clone(), map.key_span);
-        let joined = match (&map.key, &key) {
+        let joined = match (&map.key, key) {
             (None, _) => {
                 map.key_span = span;
                 Ok(key.clone())
@@ -274,7 +274,7 @@ impl Checker<'_> {
                 false
             }
             Err(Conflict::Types) => {
-                let (was, is) = match (&map.key, &key) {
+                let (was, is) = match (&map.key, key) {
                     (Some(KeyFlow::Keyed(was)), KeyFlow::Keyed(is)) => (was.ty(), is.ty()),
                     _ => return false,
                 };
@@ -289,7 +289,7 @@ impl Checker<'_> {
 
     /// A value flows into a map; false when it does not fit.
     pub(crate) fn value_flow(&mut self, id: MapId, flow: &Flow, span: Span) -> bool {
-        let Some(map) = self.maps.maps.get_mut(id) else { return false };
+        let Some(map) = self.maps.all.get_mut(id) else { return false };
         let joined = match &map.value {
             None => {
                 map.value_span = span;
@@ -321,7 +321,7 @@ impl Checker<'_> {
 
     /// The type of a map's value as far as it is known.
     pub(crate) fn map_value(&mut self, id: MapId, read: Span) -> Option<Flow> {
-        let map = self.maps.maps.get_mut(id)?;
+        let map = self.maps.all.get_mut(id)?;
         map.read.get_or_insert(read);
         map.known_value.clone().or_else(|| map.value.clone())
     }
@@ -347,7 +347,7 @@ impl Checker<'_> {
     pub(super) fn report_maps(&mut self) {
         let names = self.maps.names();
         let mut found = Vec::new();
-        for map in self.maps.maps.iter() {
+        for map in &self.maps.all {
             if let Some(span) = map.read.or(map.named)
                 && (map.empty || map.value.is_none())
             {

@@ -122,7 +122,7 @@ impl<'a> Checker<'a> {
         let before = std::mem::take(&mut self.diagnostics);
         let mut units = self.units();
         for _ in 0..MAX_PASSES {
-            self.diagnostics = before.clone();
+            self.diagnostics.clone_from(&before);
             self.actions = IndexVec::new();
             self.maps.begin_pass();
             let mut programs = Vec::new();
@@ -261,11 +261,11 @@ pub(crate) struct Decorate<'d>(Option<&'d mut Diagnostic>);
 
 impl Decorate<'_> {
     fn with(self, change: impl FnOnce(&mut Diagnostic)) -> Self {
-        let Self(diagnostic) = self;
-        Self(diagnostic.map(|d| {
+        let Self(mut diagnostic) = self;
+        if let Some(d) = &mut diagnostic {
             change(d);
-            d
-        }))
+        }
+        Self(diagnostic)
     }
     /// Adds the text under the span.
     pub(crate) fn label(self, text: impl Into<String>) -> Self {

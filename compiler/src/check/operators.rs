@@ -144,8 +144,7 @@ impl Checker<'_> {
             _ => {}
         }
         if matches!(op, BinOp::Div | BinOp::Mod) && constant::value(&rhs) == Some(0) {
-            self.error("division-by-zero", "division by zero", span).label("the divisor is always zero");
-            return None;
+            self.warning("division-by-zero", "division by zero", span).label("the divisor is always zero");
         }
         let (Some(a), Some(b)) = (self.number(&lhs), self.number(&rhs)) else {
             self.mismatch(symbol(op), &lhs, &rhs, span);
@@ -318,6 +317,10 @@ impl Checker<'_> {
                     if number >= i128::from(i64::MIN) {
                         return Some(constant::int(number, span));
                     }
+                }
+                // A cast literal is complemented in its own type.
+                if let (Some(n), Type::Int(int), false) = (constant::value(&operand), &operand.ty, negate) {
+                    return Some(constant::typed_int(!n, *int, span));
                 }
                 let Some(int) = as_int(&operand.ty) else {
                     let is = self.name(&operand.ty);

@@ -12,7 +12,7 @@ use crate::types::{AddrSpace, Type};
 /// The whole script.
 pub fn print(script: &TypedScript) -> String {
     let mut out = String::new();
-    for map in script.maps.iter() {
+    for map in &script.maps {
         let name = |ty: &Type| display(ty, &script.aggregates);
         let key = map.key.as_ref().map(|key| format!("[{}]", name(key))).unwrap_or_default();
         let _ = writeln!(out, "@{}{key}: {}", map.name, name(&map.value));
@@ -45,7 +45,7 @@ impl Printer<'_> {
             let _ = writeln!(out, "/{}/", self.expr(predicate));
         }
         let _ = writeln!(out, "{{");
-        for var in self.program.vars.iter() {
+        for var in &self.program.vars {
             let _ = writeln!(out, "  let ${}: {};", var.name, self.ty(&var.ty));
         }
         self.block(&self.program.body, 1, out);

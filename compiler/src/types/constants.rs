@@ -1,4 +1,4 @@
-//! Macro constants of kernel and libc headers that BTF cannot know, for Linux on x86_64 and aarch64. Sources: the uapi headers
+//! Macro constants of kernel and libc headers that BTF cannot know, for Linux on `x86_64` and aarch64. Sources: the uapi headers
 //! named at each group.
 
 /// include/uapi/asm-generic/signal.h, arch/x86/include/uapi/asm/signal.h.

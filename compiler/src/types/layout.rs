@@ -20,7 +20,7 @@ pub const fn align_up(value: u32, align: u32) -> u32 {
     let mask = if align == 0 { 0 } else { align - 1 };
     match value.checked_add(mask) {
         Some(sum) => sum & !mask,
-        None => u32::MAX & !mask,
+        None => !mask,
     }
 }
 
@@ -124,6 +124,6 @@ mod tests {
         let aggregates = Aggregates::default();
         let row = Type::Array(Type::U64.into(), u32::MAX);
         assert_eq!(size_of(&Type::Array(row.into(), 8), &aggregates), u32::MAX);
-        assert_eq!(align_up(u32::MAX, 8), u32::MAX & !7);
+        assert_eq!(align_up(u32::MAX, 8), !7);
     }
 }

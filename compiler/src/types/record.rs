@@ -28,7 +28,7 @@ pub fn parse_format(text: &str) -> Vec<FormatField> {
     text.lines().filter_map(parse_line).collect()
 }
 
-/// `field:const char * filename;	offset:24;	size:8;	signed:0;`
+/// `field:const char * filename; offset:24; size:8; signed:0;`
 fn parse_line(line: &str) -> Option<FormatField> {
     let mut parts = line.trim().split(';').map(str::trim);
     let declaration = parts.next()?.strip_prefix("field:")?;
@@ -103,8 +103,7 @@ fn field_type(field: &FormatField, space: AddrSpace, types: &mut TypeTable<'_>) 
             depth += 1;
         }
         let mut ty = match target {
-            // What the system call expects is text far more often than numbers.
-            "char" => Type::Int(IntType { size: 1, signed: true }),
+            "char" => Type::Int(IntType::U8),
             name => lookup(name, types).unwrap_or(Type::Void),
         };
         for _ in 0..depth.min(8) {
@@ -119,7 +118,7 @@ fn field_type(field: &FormatField, space: AddrSpace, types: &mut TypeTable<'_>) 
         }
         let elem = lookup(elem, types).unwrap_or(Type::Int(IntType::U8));
         let size = super::layout::size_of(&elem, &types.aggregates);
-        return if size == 0 || field.size % size != 0 {
+        return if size == 0 || !field.size.is_multiple_of(size) {
             Type::Array(Rc::new(Type::Int(IntType::U8)), field.size)
         } else {
             Type::Array(Rc::new(elem), field.size / size)
@@ -179,8 +178,8 @@ mod tests {
                 "common_type@0: uint16",
                 "filename@8: uint32",
                 "comm@12: string[16]",
-                "path@32: int8 *",
-                "argv@40: int8 **",
+                "path@32: uint8 *",
+                "argv@40: uint8 **",
                 "dfd@48: uint64",
                 "saddr@56: uint8[4]",
             ]
