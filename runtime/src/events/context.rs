@@ -132,13 +132,10 @@ impl Context {
             StackMode::Perf => {
                 let _ = write!(text, "\t{address:x} ");
                 let found = symbol(text);
-                let module = found.map(|s| s.module).filter(|m| !m.is_empty());
-                match (module, tgid) {
-                    (Some(module), _) => {
-                        let _ = write!(text, " ({module})");
-                    }
-                    (None, Some(_)) => text.push_str(" ([unknown])"),
-                    (None, None) => {}
+                // The kernel's frames go without: their symbols are unique.
+                if tgid.is_some() {
+                    let module = found.map(|s| s.module).filter(|m| !m.is_empty());
+                    let _ = write!(text, " ({})", module.as_deref().unwrap_or("[unknown]"));
                 }
             }
             StackMode::Raw => {

@@ -67,33 +67,35 @@ fn write_number(n: i128, (shift, suffix): (u32, &str), out: &mut Vec<u8>) {
     }
 }
 
-fn write_label(scale: Scale, bounds: Bounds, out: &mut Vec<u8>) {
-    // Powers of two have a unit each; bounds that lie closer together share the one that fits the width of a bucket.
-    let unit_of = |n: i128| match scale {
-        Scale::Log2 { bits: 0 } => unit(&[n]),
-        Scale::Log2 { .. } => match bounds {
-            Bounds { low: Some(low), high: Some(high) } => unit(&[low, high]),
-            _ => unit(&[n]),
-        },
+/// The unit of a bound: the largest that divides the width of the bucket that begins there.
+fn unit_at(scale: Scale, n: i128) -> (u32, &'static str) {
+    match scale {
+        Scale::Log2 { bits } => {
+            let exponent = 127 - n.max(1).leading_zeros();
+            unit(&[1 << exponent.saturating_sub(u32::from(bits))])
+        }
         Scale::Linear { min, step } => unit(&[i128::from(min), i128::from(step)]),
-    };
+    }
+}
+
+fn write_label(scale: Scale, bounds: Bounds, out: &mut Vec<u8>) {
     match bounds {
         Bounds { low: Some(low), high: Some(high) } if high - low == 1 => {
             out.push(b'[');
-            write_number(low, unit_of(low), out);
+            write_number(low, unit_at(scale, low), out);
             out.push(b']');
         }
         Bounds { low, high } => {
             match low {
                 Some(low) => {
                     out.push(b'[');
-                    write_number(low, unit_of(low), out);
+                    write_number(low, unit_at(scale, low), out);
                 }
                 None => out.extend_from_slice(b"(..."),
             }
             out.extend_from_slice(b", ");
             match high {
-                Some(high) => write_number(high, unit_of(high), out),
+                Some(high) => write_number(high, unit_at(scale, high), out),
                 None => out.extend_from_slice(b"..."),
             }
             out.push(b')');
@@ -161,6 +163,9 @@ mod tests {
         assert_eq!(find(2, 8).as_deref(), Some("[8, 10)"));
         assert_eq!(find(2, 96).as_deref(), Some("[96, 112)"));
         assert_eq!(find(2, 896).as_deref(), Some("[896, 1024)"));
+        assert_eq!(find(2, 3584).as_deref(), Some("[3584, 4K)"));
+        assert_eq!(find(3, 7680 << 10).as_deref(), Some("[7680K, 8M)"));
+        assert_eq!(find(3, 960 << 10).as_deref(), Some("[960K, 1024K)"));
         assert_eq!(find(2, 1280).as_deref(), Some("[1280, 1536)"));
         assert_eq!(find(1, 2048).as_deref(), Some("[2K, 3K)"));
         assert_eq!(find(5, 1 << 20).as_deref(), Some("[1024K, 1056K)"));
