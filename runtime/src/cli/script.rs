@@ -20,6 +20,7 @@ use crate::output::text::TextSink;
 use crate::session;
 use crate::session::symbols::LiveSymbols;
 use crate::sys::child::Child;
+use crate::sys::identity::describe;
 use crate::system::{Options as SystemOptions, System};
 
 use super::args::{Cli, Form, Source};
@@ -173,6 +174,17 @@ fn compile_script(cli: &Cli, system: &System, child: Option<&Child>) -> Result<C
     Ok(compiled)
 }
 
+/// Whether `exec` would find a program: by its path, or by its name in PATH.
+fn is_executable(program: &str) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let runs = |path: &Path| fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+    if program.contains('/') {
+        return runs(Path::new(program));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| runs(&dir.join(program)))
+}
+
 /// The child of `-c`, waiting for its start.
 fn hold_child(command: &str) -> Result<(Vec<CString>, Child), Diagnostic> {
     let failed = |reason: String| error("child", format!("cannot run `{command}`: {reason}"));
@@ -180,9 +192,13 @@ fn hold_child(command: &str) -> Result<(Vec<CString>, Child), Diagnostic> {
     if words.is_empty() {
         return Err(failed("the command is empty".into()));
     }
+    let program = words.first().map(String::as_str).unwrap_or_default();
+    if !is_executable(program) {
+        return Err(failed(format!("there is no program `{program}`")));
+    }
     let argv: Result<Vec<CString>, _> = words.into_iter().map(CString::new).collect();
     let argv = argv.map_err(|_| failed("it has a NUL byte".into()))?;
-    let child = Child::hold(&argv).map_err(|e| failed(e.to_string()))?;
+    let child = Child::hold(&argv).map_err(|e| failed(describe(&e)))?;
     Ok((argv, child))
 }
 
@@ -224,7 +240,7 @@ fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
     let Some(program) = compiled.program else { return Ok(FAILURE) };
     if let Some(path) = &cli.emit_elf {
         fs::write(path, &program.object)
-            .map_err(|e| error("output", format!("cannot write {}: {e}", path.display())))?;
+            .map_err(|e| error("output", format!("cannot write {}: {}", path.display(), describe(&e))))?;
     }
     if only_compile {
         return Ok(0);
@@ -243,9 +259,10 @@ fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
     };
     let symbols = Box::new(LiveSymbols::new(Rc::clone(&system)));
     let out: Box<dyn Write> = match &cli.output {
-        Some(path) => {
-            Box::new(File::create(path).map_err(|e| error("output", format!("cannot write {}: {e}", path.display())))?)
-        }
+        Some(path) => Box::new(
+            File::create(path)
+                .map_err(|e| error("output", format!("cannot write {}: {}", path.display(), describe(&e))))?,
+        ),
         None => Box::new(io::stdout()),
     };
     // Standard output has a buffer of its own, by lines; ours is in front of it, and larger.

@@ -9,6 +9,7 @@ use tapline_compiler::program::{Action, ActionKind, Aggregate, Format, Manifest,
 use crate::maps::table::Table;
 use crate::maps::view::Snapshot;
 use crate::output::{Message, Sink, TextKind};
+use crate::sys::identity::describe;
 use crate::sys::time::{KernelClock, now_ns};
 
 use super::context::{Context, format_time};
@@ -194,7 +195,7 @@ impl<'a> Actions<'a> {
         match Command::new("/bin/sh").arg("-c").arg(command).stdin(Stdio::null()).stderr(Stdio::inherit()).output() {
             Ok(output) => self.sink.text(TextKind::System, &output.stdout),
             Err(e) => {
-                eprintln!("ERROR: cannot run /bin/sh: {e}");
+                eprintln!("ERROR: cannot run /bin/sh: {}", describe(&e));
                 Ok(())
             }
         }
@@ -210,6 +211,6 @@ fn status_of(ctx: &Context, action: &Action, record: &[u8]) -> i32 {
 /// A map operation that failed is said, not fatal: the script goes on.
 fn report(result: io::Result<()>, action: &str) {
     if let Err(e) = result {
-        eprintln!("WARNING: cannot {action} a map: {e}");
+        eprintln!("WARNING: cannot {action} a map: {}", describe(&e));
     }
 }

@@ -5,6 +5,8 @@ use std::io;
 
 use tapline_compiler::diagnostic::{Diagnostic, Severity};
 
+use crate::sys::identity::describe;
+
 /// A failure of the runtime.
 #[derive(Debug)]
 pub enum SessionError {
@@ -136,12 +138,14 @@ impl fmt::Display for SessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Object(why) => write!(f, "the compiled object cannot be loaded: {why}"),
-            Self::Map { name, error } => write!(f, "cannot create the map {name}: {error}"),
-            Self::Rejected { program, error, .. } => write!(f, "the kernel refuses the program {program}: {error}"),
+            Self::Map { name, error } => write!(f, "cannot create the map {name}: {}", describe(error)),
+            Self::Rejected { program, error, .. } => {
+                write!(f, "the kernel refuses the program {program}: {}", describe(error))
+            }
             Self::Attach { probe, reason, .. } => write!(f, "cannot attach {probe}: {reason}"),
-            Self::Output(error) => write!(f, "cannot write the output: {error}"),
-            Self::System { action, error } => write!(f, "cannot {action}: {error}"),
-            Self::Child { command, error } => write!(f, "cannot run {command}: {error}"),
+            Self::Output(error) => write!(f, "cannot write the output: {}", describe(error)),
+            Self::System { action, error } => write!(f, "cannot {action}: {}", describe(error)),
+            Self::Child { command, error } => write!(f, "cannot run {command}: {}", describe(error)),
         }
     }
 }

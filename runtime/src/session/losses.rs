@@ -100,24 +100,33 @@ fn warning(counter: &Counter) -> Warning<'_> {
     }
 }
 
+/// `1 event`, `2 events`.
+fn plural(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What happened once has been said by its warning.
 fn summary_line(counter: &Counter, total: u64, manifest: &Manifest) -> Option<String> {
+    if total == 1 && !matches!(counter, Counter::RingFull { .. }) {
+        return None;
+    }
     Some(match counter {
         Counter::RingFull { probe } => {
-            format!(
-                "{total} events of {probe} were lost: the ring buffer was full (config perf_rb_pages makes it larger)"
-            )
+            let events = plural(total, "event");
+            format!("{events} of {probe} lost: the ring buffer was full (config perf_rb_pages makes it larger)")
         }
         Counter::MapFull { map, position } => {
-            format!("{total} updates of @{} were lost at {position}: the map was full", map_name(manifest, *map))
+            format!("{} of @{} lost at {position}: the map was full", plural(total, "update"), map_name(manifest, *map))
         }
         Counter::Missed { probe } => {
-            format!("{total} runs of {probe} were missed: the script was still busy with another")
+            format!("{} of {probe} missed: the script was still busy with another", plural(total, "run"))
         }
-        Counter::StackLost => format!("{total} stacks were lost: the table of stacks was full"),
-        Counter::LoopBound { position } => format!("{total} loops were left early at {position}"),
-        Counter::DivideByZero { .. } | Counter::HelperFailed { .. } if total == 1 => return None,
-        Counter::DivideByZero { position } => format!("{total} divisions by zero at {position}"),
-        Counter::HelperFailed { helper, position } => format!("{helper} failed {total} times at {position}"),
+        Counter::StackLost => format!("{} lost: the table of stacks was full", plural(total, "stack")),
+        Counter::LoopBound { position } => format!("{} left early at {position}", plural(total, "loop")),
+        Counter::DivideByZero { position } => format!("{} by zero at {position}", plural(total, "division")),
+        Counter::HelperFailed { helper, position } => {
+            format!("{helper} failed {} at {position}", plural(total, "time"))
+        }
     })
 }
 

@@ -352,7 +352,7 @@ impl Session<'_> {
         }
         if misses > 0 {
             eprintln!(
-                "WARNING: the kernel skipped {misses} hits of probes that fired while a probe was already running on the CPU"
+                "WARNING: the kernel skipped {misses} hits of probes that fired while another was running on the CPU"
             );
         }
         Ok(status)

@@ -1,4 +1,4 @@
-//! Names of users and signals' and errors' texts, from the C library.
+//! Texts of errors, from the C library.
 
 use std::ffi::CStr;
 
@@ -10,6 +10,11 @@ pub fn error_text(errno: i32) -> String {
         libc::strerror_r(errno, buffer.as_mut_ptr(), buffer.len());
         CStr::from_ptr(buffer.as_ptr()).to_string_lossy().into_owned()
     }
+}
+
+/// The text of an I/O error, without the number that the standard library adds.
+pub fn describe(error: &std::io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), error_text)
 }
 
 #[cfg(test)]

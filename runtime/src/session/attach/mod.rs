@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use tapline_compiler::program::{Attach, MissingProbes, ProbeDesc, Program, ProgramKind};
 
 use crate::maps::table::online_cpus;
+use crate::sys::identity::describe;
 
 use super::SessionError;
 
@@ -65,7 +66,7 @@ impl Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        let failure = Self::new(error.to_string());
+        let failure = Self::new(describe(&error));
         match error.raw_os_error() {
             Some(libc::EMFILE | libc::ENFILE) => failure.help("raise the limit on open files: ulimit -n"),
             Some(libc::EPERM | libc::EACCES) => {

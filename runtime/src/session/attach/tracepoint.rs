@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::sys::bpf;
+use crate::sys::identity::describe;
 use crate::sys::perf::{self, Scope};
 
 use super::{Environment, Failure, Links, c_string};
@@ -26,7 +27,7 @@ pub(super) fn attach(
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             return Err(Failure::missing("the kernel has no such tracepoint"));
         }
-        Err(e) => return Err(Failure::new(format!("cannot read {}: {e}", path.display()))),
+        Err(e) => return Err(Failure::new(format!("cannot read {}: {}", path.display(), describe(&e)))),
     };
     let event = perf::tracepoint(Scope::Cpu(env.first_cpu()), id)?;
     let link = bpf::link_perf_event(program, event.as_fd(), cookie)?;
