@@ -279,7 +279,7 @@ fn entry(mut toks: Vec<Located<'_>>, text: &str, file: FileId, errors: &mut Vec<
     let parser = EntryParser::new();
     loop {
         let error = match parser.parse(file, toks.iter().copied()) {
-            Ok(entry) => return Some(entry),
+            Ok(entry) => return Some(*entry),
             Err(error) => error,
         };
         let fatal = matches!(&error, ParseError::User { error } if error.fatal);

@@ -114,7 +114,7 @@ pub(crate) fn read<'s>(
     notes: &mut Notes<'_>,
 ) -> Stream<'s> {
     let std::ops::Range { start, end: limit } = range;
-    let mut reader = Reader { text, file, toks: Vec::new(), open: Vec::new(), in_predicate: false };
+    let mut reader = Reader { text, file, toks: Vec::with_capacity(64), open: Vec::new(), in_predicate: false };
     if let Some(tok) = head {
         reader.toks.push((start as u32, tok, start as u32));
     }

@@ -62,7 +62,10 @@ impl<T> Deep<T> {
 }
 
 /// A last statement without semicolon.
-pub(crate) struct Tail(pub(crate) Deep<Stmt>);
+pub(crate) struct Tail(pub(crate) Deep<Box<Stmt>>);
+
+/// What a loop runs over: a map, or a range from and to.
+pub(crate) type Range = Box<(Deep<Expr>, Option<Deep<Expr>>)>;
 
 /// The depth of a node over children of the given depths.
 fn over<'s>(span: Span, children: impl IntoIterator<Item = u16>) -> Built<'s, u16> {
@@ -128,13 +131,13 @@ pub(crate) fn number<'s>(text: &str, start: u32, end: u32) -> Built<'s, u64> {
 
 // Statements
 
-pub(crate) fn push(mut list: Deep<Vec<Stmt>>, stmt: Deep<Stmt>) -> Deep<Vec<Stmt>> {
+pub(crate) fn push(mut list: Deep<Vec<Stmt>>, stmt: Deep<Box<Stmt>>) -> Deep<Vec<Stmt>> {
     list.depth = list.depth.max(stmt.depth);
     // The statement before is not the last one, so its value is not wanted.
     if let Some(last) = list.node.pop() {
         list.node.push(statement_only(last));
     }
-    list.node.push(stmt.node);
+    list.node.push(*stmt.node);
     list
 }
 
@@ -150,7 +153,7 @@ pub(crate) fn block<'s>((list, tail): (Deep<Vec<Stmt>>, Option<Tail>), span: Spa
         }
         match tail.node.kind {
             StmtKind::Expr(expr) => value = Some(Box::new(expr)),
-            _ => stmts.push(tail.node),
+            _ => stmts.push(*tail.node),
         }
     } else if let Some(last) = stmts.pop() {
         match last.kind {
@@ -199,28 +202,28 @@ fn statement_only(mut stmt: Stmt) -> Stmt {
     stmt
 }
 
-pub(crate) fn leaf_stmt(kind: StmtKind, span: Span) -> Deep<Stmt> {
-    Deep::leaf(Stmt { kind, span })
+pub(crate) fn leaf_stmt(kind: StmtKind, span: Span) -> Deep<Box<Stmt>> {
+    Deep::leaf(Box::new(Stmt { kind, span }))
 }
 
-pub(crate) fn expr_stmt<'s>(expr: Deep<Expr>) -> Built<'s, Deep<Stmt>> {
+pub(crate) fn expr_stmt<'s>(expr: Deep<Expr>) -> Built<'s, Deep<Box<Stmt>>> {
     let span = expr.node.span;
-    Ok(Deep { depth: over(span, [expr.depth])?, node: Stmt { kind: StmtKind::Expr(expr.node), span } })
+    Ok(Deep { depth: over(span, [expr.depth])?, node: Box::new(Stmt { kind: StmtKind::Expr(expr.node), span }) })
 }
 
-pub(crate) fn return_stmt(expr: Option<Deep<Expr>>, span: Span) -> Deep<Stmt> {
+pub(crate) fn return_stmt(expr: Option<Deep<Expr>>, span: Span) -> Deep<Box<Stmt>> {
     let depth = expr.as_ref().map_or(1, |e| e.depth);
-    Deep { node: Stmt { kind: StmtKind::Return(expr.map(|e| e.node)), span }, depth }
+    Deep { node: Box::new(Stmt { kind: StmtKind::Return(expr.map(|e| e.node)), span }), depth }
 }
 
-pub(crate) fn let_stmt(var: Name, ty: Option<Deep<TypeExpr>>, init: Option<Deep<Expr>>, span: Span) -> Deep<Stmt> {
+pub(crate) fn let_stmt(var: Name, ty: Option<Deep<TypeExpr>>, init: Option<Deep<Expr>>, span: Span) -> Deep<Box<Stmt>> {
     let depth = ty.as_ref().map_or(1, |t| t.depth).max(init.as_ref().map_or(1, |e| e.depth));
     let kind = StmtKind::Let { var, ty: ty.map(|t| t.node), init: init.map(|e| e.node) };
-    Deep { node: Stmt { kind, span }, depth }
+    Deep { node: Box::new(Stmt { kind, span }), depth }
 }
 
 /// `target = value`, `target op= value`, `_ = value`.
-pub(crate) fn assign<'s>(target: Deep<Expr>, op: Option<BinOp>, value: Deep<Expr>) -> Built<'s, Deep<Stmt>> {
+pub(crate) fn assign<'s>(target: Deep<Expr>, op: Option<BinOp>, value: Deep<Expr>) -> Built<'s, Deep<Box<Stmt>>> {
     let span = target.node.span.to(value.node.span);
     let depth = over(span, [target.depth, value.depth])?;
     let at = target.node.span;
@@ -250,28 +253,27 @@ pub(crate) fn assign<'s>(target: Deep<Expr>, op: Option<BinOp>, value: Deep<Expr
             );
         }
     };
-    Ok(Deep { node: Stmt { kind, span }, depth })
+    Ok(Deep { node: Box::new(Stmt { kind, span }), depth })
 }
 
-pub(crate) fn while_stmt<'s>(cond: Deep<Expr>, body: Deep<Block>, span: Span) -> Built<'s, Deep<Stmt>> {
+pub(crate) fn while_stmt<'s>(cond: Deep<Expr>, body: Deep<Block>, span: Span) -> Built<'s, Deep<Box<Stmt>>> {
     let depth = over(span, [cond.depth, body.depth])?;
-    Ok(Deep { node: Stmt { kind: StmtKind::While { cond: cond.node, body: as_statements(body.node) }, span }, depth })
-}
-
-pub(crate) fn unroll_stmt<'s>(count: Deep<Expr>, body: Deep<Block>, span: Span) -> Built<'s, Deep<Stmt>> {
-    let depth = over(span, [count.depth, body.depth])?;
     Ok(Deep {
-        node: Stmt { kind: StmtKind::Unroll { count: count.node, body: as_statements(body.node) }, span },
+        node: Box::new(Stmt { kind: StmtKind::While { cond: cond.node, body: as_statements(body.node) }, span }),
         depth,
     })
 }
 
-pub(crate) fn for_stmt<'s>(
-    var: Name,
-    (start, end): (Deep<Expr>, Option<Deep<Expr>>),
-    body: Deep<Block>,
-    span: Span,
-) -> Built<'s, Deep<Stmt>> {
+pub(crate) fn unroll_stmt<'s>(count: Deep<Expr>, body: Deep<Block>, span: Span) -> Built<'s, Deep<Box<Stmt>>> {
+    let depth = over(span, [count.depth, body.depth])?;
+    Ok(Deep {
+        node: Box::new(Stmt { kind: StmtKind::Unroll { count: count.node, body: as_statements(body.node) }, span }),
+        depth,
+    })
+}
+
+pub(crate) fn for_stmt<'s>(var: Name, range: Range, body: Deep<Block>, span: Span) -> Built<'s, Deep<Box<Stmt>>> {
+    let (start, end) = *range;
     let depth = over(span, [start.depth, end.as_ref().map_or(0, |e| e.depth), body.depth])?;
     let body = as_statements(body.node);
     let kind = match (start.node.kind, end) {
@@ -291,7 +293,7 @@ pub(crate) fn for_stmt<'s>(
             );
         }
     };
-    Ok(Deep { node: Stmt { kind, span }, depth })
+    Ok(Deep { node: Box::new(Stmt { kind, span }), depth })
 }
 
 pub(crate) fn if_stmt<'s>(
@@ -507,12 +509,12 @@ pub(crate) fn tuple<'s>(first: Deep<Expr>, rest: Vec<Deep<Expr>>, span: Span) ->
 }
 
 pub(crate) fn record<'s>(
-    first: (Name, Deep<Expr>),
-    rest: Vec<(Name, Deep<Expr>)>,
+    first: Box<(Name, Deep<Expr>)>,
+    rest: Vec<Box<(Name, Deep<Expr>)>>,
     span: Span,
 ) -> Built<'s, Deep<Expr>> {
-    let depth = rest.iter().map(|(_, e)| e.depth).max().unwrap_or(0).max(first.1.depth);
-    let fields = std::iter::once(first).chain(rest).map(|(n, e)| (n, e.node)).collect();
+    let depth = rest.iter().map(|f| f.1.depth).max().unwrap_or(0).max(first.1.depth);
+    let fields = std::iter::once(first).chain(rest).map(|f| (f.0, f.1.node)).collect();
     node(ExprKind::Record(fields), span, [depth])
 }
 
