@@ -87,8 +87,8 @@ impl Attributes {
 type Parse<T> = Result<T, Box<SyntaxError>>;
 
 /// Reads the tokens of one declaration; adds the items that it makes.
-pub(crate) fn declaration<'m>(
-    toks: &[Located<'m>],
+pub(crate) fn declaration(
+    toks: &[Located<'_>],
     text: &str,
     file: FileId,
     macros: &HashMap<String, MacroText>,
@@ -289,7 +289,7 @@ impl<'m> Reader<'_, 'm> {
                 let value = self.constant(start, self.pos.saturating_sub(1))?;
                 match u32::try_from(value) {
                     Ok(value) if value.is_power_of_two() && value <= 4096 => {
-                        found.aligned = found.aligned.max(Some(value))
+                        found.aligned = found.aligned.max(Some(value));
                     }
                     _ => {
                         let message = format!("an alignment of {value} bytes is not possible");
@@ -412,7 +412,6 @@ impl<'m> Reader<'_, 'm> {
             // A definition without a name for the member: its own members count as ours.
             match ty {
                 CType::Record(_) => fields.push(CField { name: None, ty, bits: None, aligned, packed }),
-                CType::EnumDef(_) => {}
                 CType::Named(name) => {
                     let error = SyntaxError::new("expected the name of the member after its type", name.span);
                     return Err(Box::new(error));
@@ -519,7 +518,7 @@ impl<'m> Reader<'_, 'm> {
         let mut inner = None;
         let mut name = None;
         let nested = self.peek() == Some(Tok::LParen)
-            && matches!(self.peek_at(1), Some(Tok::Star | Tok::LParen | Tok::Infix(_)) | Some(Tok::Ident(_)));
+            && matches!(self.peek_at(1), Some(Tok::Star | Tok::LParen | Tok::Infix(_) | Tok::Ident(_)));
         if nested {
             inner = Some(self.pos + 1);
             self.skip_parentheses();

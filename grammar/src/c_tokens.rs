@@ -146,7 +146,7 @@ impl<'p, 't> Declarations<'p, 't> {
         }
         // A parameter list before the brace: a function.
         let brace = toks.iter().position(|t| t.1 == Tok::LBrace).and_then(|b| b.checked_sub(1));
-        if matches!(brace.and_then(|b| toks.get(b)), Some((_, Tok::RParen, _))) && !self.is_attribute(toks) {
+        if matches!(brace.and_then(|b| toks.get(b)), Some((_, Tok::RParen, _))) && !is_attribute(toks) {
             return true;
         }
         match self.next(pos) {
@@ -159,13 +159,13 @@ impl<'p, 't> Declarations<'p, 't> {
             _ => true,
         }
     }
+}
 
-    /// Whether the parentheses before the first brace are those of an attribute.
-    fn is_attribute(&self, toks: &[Located<'t>]) -> bool {
-        let head = toks.iter().take_while(|t| t.1 != Tok::LBrace);
-        let mut names = head.filter_map(|t| if let Tok::Ident(word) = t.1 { Some(word) } else { None });
-        names.any(|word| word.starts_with("__"))
-    }
+/// Whether the parentheses before the first brace are those of an attribute.
+fn is_attribute(toks: &[Located<'_>]) -> bool {
+    let head = toks.iter().take_while(|t| t.1 != Tok::LBrace);
+    let mut names = head.filter_map(|t| if let Tok::Ident(word) = t.1 { Some(word) } else { None });
+    names.any(|word| word.starts_with("__"))
 }
 
 /// Replaces macros by their texts; what comes out stands where the macro was used.

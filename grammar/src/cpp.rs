@@ -99,18 +99,17 @@ impl Preprocessor {
         let rest = end - body.len() + word_len..end;
         let keep = CItemKind::Directive(line.trim_end().to_owned());
         let kind = match word {
-            "include" | "include_next" | "import" => self.include(text, rest, span, sinks.errors),
+            "include" | "include_next" | "import" => include(text, rest, span, sinks.errors),
             "define" => self.define(text, rest, span, sinks.errors),
-            "undef" => match self.name(text, &rest) {
-                Some(name) => {
+            "undef" => {
+                if let Some(name) = self.name(text, &rest) {
                     self.macros.remove(&name.node);
                     Some(CItemKind::Undef(name))
-                }
-                None => {
+                } else {
                     sinks.errors.push(SyntaxError::new("expected a name after `#undef`", span));
                     None
                 }
-            },
+            }
             "if" | "ifdef" | "ifndef" => {
                 if self.conditions.len() >= MAX_CONDITIONS {
                     sinks.errors.push(SyntaxError::new("conditions are nested too deeply", span));
@@ -146,25 +145,6 @@ impl Preprocessor {
             sinks.items.push(Item::C(CItem { kind, span }));
         }
         end
-    }
-
-    fn include(&self, text: &str, rest: Range<usize>, span: Span, errors: &mut Vec<SyntaxError>) -> Option<CItemKind> {
-        let path = text.get(rest).unwrap_or_default().trim();
-        let quoted = |open: char, close: char| {
-            let inner = path.strip_prefix(open)?;
-            inner.split_once(close).map(|(p, _)| p.to_owned())
-        };
-        if let Some(path) = quoted('<', '>') {
-            return Some(CItemKind::Include { path, system: true });
-        }
-        if let Some(path) = quoted('"', '"') {
-            return Some(CItemKind::Include { path, system: false });
-        }
-        errors.push(
-            SyntaxError::new("expected a file name after `#include`", span)
-                .help("write `#include <linux/sched.h>` or `#include \"mine.h\"`"),
-        );
-        None
     }
 
     /// The first name in a range.
@@ -335,6 +315,26 @@ impl Preprocessor {
         }
         Ok(out)
     }
+}
+
+/// `#include` with its path.
+fn include(text: &str, rest: Range<usize>, span: Span, errors: &mut Vec<SyntaxError>) -> Option<CItemKind> {
+    let path = text.get(rest).unwrap_or_default().trim();
+    let quoted = |open: char, close: char| {
+        let inner = path.strip_prefix(open)?;
+        inner.split_once(close).map(|(p, _)| p.to_owned())
+    };
+    if let Some(path) = quoted('<', '>') {
+        return Some(CItemKind::Include { path, system: true });
+    }
+    if let Some(path) = quoted('"', '"') {
+        return Some(CItemKind::Include { path, system: false });
+    }
+    errors.push(
+        SyntaxError::new("expected a file name after `#include`", span)
+            .help("write `#include <linux/sched.h>` or `#include \"mine.h\"`"),
+    );
+    None
 }
 
 /// The end of the line of a directive: the next line break that neither a backslash nor a comment hides.

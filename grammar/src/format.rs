@@ -373,7 +373,7 @@ impl<'p, 't> Walker<'p, 't> {
             // The line that ends here has the indentation of its own start.
             self.printer.gap(l as usize, self.at_statement_start());
             self.printer.hang = if hanging { 4 } else { 0 };
-        } else if self.needs_space(tok, l) {
+        } else if self.needs_space(tok) {
             self.printer.space();
         }
         self.qualifiers(l as usize);
@@ -601,28 +601,45 @@ impl<'p, 't> Walker<'p, 't> {
     }
 
     /// Whether a blank stands before a token that goes on with the line.
-    fn needs_space(&self, tok: Tok<'t>, _start: u32) -> bool {
+    fn needs_space(&self, tok: Tok<'t>) -> bool {
         let Some(prev) = self.prev else { return false };
         let in_paren = self.stack.last() == Some(&Bracket::Paren);
         match (prev, tok) {
-            // Two prefix operators that would read as one token.
-            (Tok::Minus, Tok::Minus | Tok::MinusMinus)
-            | (Tok::MinusMinus, Tok::Minus | Tok::MinusMinus)
-            | (Tok::Plus, Tok::Plus | Tok::PlusPlus)
-            | (Tok::PlusPlus, Tok::Plus | Tok::PlusPlus)
+            // Two operators that would read as one token.
+            (Tok::Minus | Tok::MinusMinus, Tok::Minus | Tok::MinusMinus)
+            | (Tok::Plus | Tok::PlusPlus, Tok::Plus | Tok::PlusPlus)
             | (Tok::Amp, Tok::Amp) => true,
-            (Tok::PredOpen, _) | (_, Tok::PredClose) => false,
-            (_, Tok::Comma | Tok::Semi | Tok::RParen | Tok::RBracket | Tok::Dot | Tok::Arrow | Tok::DotDot) => false,
-            (Tok::LParen | Tok::LBracket | Tok::CastOpen | Tok::Dot | Tok::Arrow | Tok::DotDot, _) => false,
-            // `?:` without a middle operand.
-            (Tok::Question, Tok::Colon) => false,
+            // Inside slashes and brackets, before separators, around the dots of fields and ranges; `?:` as one.
+            (Tok::PredOpen | Tok::LParen | Tok::LBracket | Tok::CastOpen | Tok::Dot | Tok::Arrow | Tok::DotDot, _)
+            | (
+                _,
+                Tok::PredClose
+                | Tok::Comma
+                | Tok::Semi
+                | Tok::RParen
+                | Tok::RBracket
+                | Tok::Dot
+                | Tok::Arrow
+                | Tok::DotDot,
+            )
+            | (Tok::Question, Tok::Colon) => false,
             (Tok::Assign, _) | (_, Tok::Assign) if in_paren => false,
-            _ if self.prev_prefix || self.prev_cast => false,
             (_, Tok::Star) if self.in_type => false,
             (_, Tok::PlusPlus | Tok::MinusMinus) if self.operand_before() => false,
-            (Tok::Ident(_) | Tok::Map(_) | Tok::Var(_) | Tok::Str(_) | Tok::TypeName(_), Tok::LBracket)
-            | (Tok::RParen | Tok::RBracket | Tok::Star, Tok::LBracket) => false,
+            _ if self.prev_prefix || self.prev_cast => false,
+            // An index, and the parentheses of a call.
             (
+                Tok::Ident(_)
+                | Tok::Map(_)
+                | Tok::Var(_)
+                | Tok::Str(_)
+                | Tok::TypeName(_)
+                | Tok::RParen
+                | Tok::RBracket
+                | Tok::Star,
+                Tok::LBracket,
+            )
+            | (
                 Tok::Ident(_) | Tok::SizeOf | Tok::OffsetOf | Tok::TypeOf | Tok::TypeTypeOf | Tok::TypeInfo,
                 Tok::LParen,
             ) => false,

@@ -199,8 +199,7 @@ impl Parser<'_> {
             "config" if after.strip_prefix('=').is_some_and(|a| a.trim_start().starts_with('{')) => {
                 self.code(pos, None, Until::Block)
             }
-            "import" if !after.starts_with([':', '=']) => self.code(pos, None, Until::Line),
-            "let" if !after.starts_with([':', '=']) => self.code(pos, None, Until::Line),
+            "import" | "let" if !after.starts_with([':', '=']) => self.code(pos, None, Until::Line),
             "macro" | "fn" if starts_name => self.code(pos, None, Until::Block),
             _ if crate::c_tokens::starts_declaration(word, after) => self.declaration(pos),
             _ => self.probe(pos),
@@ -395,15 +394,14 @@ fn statement_end(toks: &[Located<'_>], at: usize) -> usize {
     for (i, (_, tok, _)) in toks.iter().enumerate().skip(at) {
         match tok {
             Tok::LBrace | Tok::ExprBrace => nest += 1,
-            Tok::RBrace if nest == 0 => return i,
+            Tok::RBrace | Tok::Semi if nest == 0 => return i,
             Tok::RBrace => {
                 nest -= 1;
-                let next = toks.get(i + 1).map(|t| t.1);
-                if nest == 0 && closes_statement(toks, i) && next != Some(Tok::Else) {
+                let follows = toks.get(i + 1).map(|t| t.1);
+                if nest == 0 && closes_statement(toks, i) && follows != Some(Tok::Else) {
                     return i + 1;
                 }
             }
-            Tok::Semi if nest == 0 => return i,
             _ => {}
         }
     }

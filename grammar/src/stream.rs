@@ -133,7 +133,7 @@ struct Reader<'s> {
     in_predicate: bool,
 }
 
-impl<'s> Reader<'s> {
+impl Reader<'_> {
     fn run(&mut self, start: usize, limit: usize, until: Until, notes: &mut Notes<'_>) -> usize {
         let source = self.text.get(start..limit).unwrap_or_default();
         let mut lexer = Tok::lexer(source);
@@ -355,12 +355,8 @@ pub(crate) fn mark<'s>(toks: &mut [Located<'s>], text: &'s str) {
             Tok::Import if i > 0 && !matches!(toks.get(i + 1), Some((_, Tok::Str(_), _))) => {
                 new = Tok::Ident(slice(l, r));
             }
-            Tok::LBrace if body_seen || predicate => {
-                if operand {
-                    new = Tok::ExprBrace;
-                }
-            }
-            Tok::LBrace => body_seen = true,
+            Tok::LBrace if operand && (body_seen || predicate) => new = Tok::ExprBrace,
+            Tok::LBrace => body_seen |= !predicate,
             Tok::If if operand => new = Tok::ExprIf,
             Tok::LParen if i >= type_end && may_open_cast(prev) => {
                 if let Some(end) = cast_end(toks, i, prev) {
@@ -374,12 +370,8 @@ pub(crate) fn mark<'s>(toks: &mut [Located<'s>], text: &'s str) {
                     type_end = end;
                 }
             }
-            Tok::TypeOf if i >= type_end && matches!(prev, Some(Tok::LParen | Tok::Comma)) => {
-                if argument_type_end(toks, i).is_some_and(|end| {
-                    matches!(end.checked_sub(1).and_then(|e| toks.get(e)), Some((_, Tok::Star | Tok::RBracket, _)))
-                }) {
-                    new = Tok::TypeTypeOf;
-                }
+            Tok::TypeOf if i >= type_end && matches!(prev, Some(Tok::LParen | Tok::Comma)) && has_suffix(toks, i) => {
+                new = Tok::TypeTypeOf;
             }
             _ => {}
         }
@@ -454,6 +446,12 @@ fn cast_end(toks: &[Located<'_>], open: usize, prev: Option<Tok<'_>>) -> Option<
 fn argument_type_end(toks: &[Located<'_>], start: usize) -> Option<usize> {
     let (end, sure) = scan_type(toks, start, 0)?;
     (sure && matches!(toks.get(end), Some((_, Tok::RParen | Tok::Comma, _)))).then_some(end)
+}
+
+/// Whether the `typeof(…)` at `start` is an argument with a `*` or `[…]` behind it.
+fn has_suffix(toks: &[Located<'_>], start: usize) -> bool {
+    let last = argument_type_end(toks, start).and_then(|end| toks.get(end.checked_sub(1)?));
+    matches!(last, Some((_, Tok::Star | Tok::RBracket, _)))
 }
 
 fn looks_like_c_type(name: &str) -> bool {

@@ -64,6 +64,9 @@ impl<T> Deep<T> {
 /// A last statement without semicolon.
 pub(crate) struct Tail(pub(crate) Deep<Box<Stmt>>);
 
+/// `name = value` of a record, boxed to keep the parser's stack narrow.
+pub(crate) type RecordField = Box<(Name, Deep<Expr>)>;
+
 /// What a loop runs over: a map, or a range from and to.
 pub(crate) type Range = Box<(Deep<Expr>, Option<Deep<Expr>>)>;
 
@@ -508,11 +511,7 @@ pub(crate) fn tuple<'s>(first: Deep<Expr>, rest: Vec<Deep<Expr>>, span: Span) ->
     node(ExprKind::Tuple(items), span, [depth])
 }
 
-pub(crate) fn record<'s>(
-    first: Box<(Name, Deep<Expr>)>,
-    rest: Vec<Box<(Name, Deep<Expr>)>>,
-    span: Span,
-) -> Built<'s, Deep<Expr>> {
+pub(crate) fn record<'s>(first: RecordField, rest: Vec<RecordField>, span: Span) -> Built<'s, Deep<Expr>> {
     let depth = rest.iter().map(|f| f.1.depth).max().unwrap_or(0).max(first.1.depth);
     let fields = std::iter::once(first).chain(rest).map(|f| (f.0, f.1.node)).collect();
     node(ExprKind::Record(fields), span, [depth])
@@ -584,19 +583,21 @@ pub(crate) fn type_base(base: Deep<TypeBase>, span: Span) -> Deep<TypeExpr> {
     base.map(|base| TypeExpr { base, suffixes: Vec::new(), span })
 }
 
-/// Adds `*` (`None`) or `[…]` to a type.
-pub(crate) fn type_suffix<'s>(
-    ty: Deep<TypeExpr>,
-    suffix: Option<Option<Deep<Expr>>>,
-    end: u32,
-) -> Built<'s, Deep<TypeExpr>> {
+/// What follows the name of a type.
+pub(crate) enum Suffix {
+    Pointer,
+    Array(Option<Deep<Expr>>),
+}
+
+/// Adds `*` or `[…]` to a type.
+pub(crate) fn type_suffix<'s>(ty: Deep<TypeExpr>, suffix: Suffix, end: u32) -> Built<'s, Deep<TypeExpr>> {
     let mut node = ty.node;
     node.span.end = end;
     let mut depth = ty.depth;
     node.suffixes.push(match suffix {
-        None => TypeSuffix::Pointer,
-        Some(None) => TypeSuffix::Array(None),
-        Some(Some(length)) => {
+        Suffix::Pointer => TypeSuffix::Pointer,
+        Suffix::Array(None) => TypeSuffix::Array(None),
+        Suffix::Array(Some(length)) => {
             depth = over(node.span, [depth, length.depth])?;
             TypeSuffix::Array(Some(Box::new(length.node)))
         }
