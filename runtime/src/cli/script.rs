@@ -18,7 +18,7 @@ use crate::output::Sink;
 use crate::output::json::JsonSink;
 use crate::output::text::TextSink;
 use crate::session;
-use crate::session::symbols::LiveSymbols;
+use crate::symbols::Symbols;
 use crate::sys::child::Child;
 use crate::sys::identity::describe;
 use crate::system::{Options as SystemOptions, System};
@@ -257,7 +257,8 @@ fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
         dry_run: cli.dry_run,
         tracefs: if uses_tracefs { system.tracefs().ok().map(|t| t.path("")) } else { None },
     };
-    let symbols = Box::new(LiveSymbols::new(Rc::clone(&system)));
+    let kernel = Rc::clone(&system);
+    let symbols = Box::new(Symbols::new(program.manifest.config.demangle, move || Rc::clone(kernel.symbols())));
     let out: Box<dyn Write> = match &cli.output {
         Some(path) => Box::new(
             File::create(path)

@@ -5,7 +5,6 @@ pub mod error;
 pub mod loader;
 pub mod losses;
 pub mod run;
-pub mod symbols;
 
 #[cfg(test)]
 mod kernel_tests;

@@ -22,9 +22,10 @@ use kallsyms::KernelSymbols;
 use maps::{Mapping, Maps, PerfMap};
 
 /// The symbolizer of a session.
-#[derive(Debug)]
 pub struct Symbols {
     demangle: bool,
+    /// Gives the kernel's table; called when its first address is to be named.
+    load_kernel: Box<dyn Fn() -> Rc<KernelSymbols>>,
     kernel: OnceCell<Rc<KernelSymbols>>,
     processes: RefCell<HashMap<u32, Process>>,
     /// By device and inode; `None` for a file without symbols.
@@ -55,21 +56,16 @@ const MOST_PROCESSES: usize = 4096;
 const LONGEST_VDSO: u64 = 1 << 20;
 
 impl Symbols {
-    /// Nothing read yet. `demangle` asks for names as programmers wrote them.
-    pub fn new(demangle: bool) -> Self {
+    /// Nothing read yet. `demangle` asks for names as programmers wrote them; `load_kernel` gives the kernel's table.
+    pub fn new(demangle: bool, load_kernel: impl Fn() -> Rc<KernelSymbols> + 'static) -> Self {
         Self {
             demangle,
+            load_kernel: Box::new(load_kernel),
             kernel: OnceCell::new(),
             processes: RefCell::default(),
             files: RefCell::default(),
             vdso: OnceCell::new(),
         }
-    }
-
-    /// Uses a symbol table that has been read already.
-    pub fn share_kernel(&self, table: Rc<KernelSymbols>) {
-        // A table of our own that exists already is as good.
-        let _ = self.kernel.set(table);
     }
 
     /// Remembers the mappings of a process now, while it lives. Cheap enough for every process that a session meets: one
@@ -152,7 +148,7 @@ impl Symbols {
 
 impl Symbolizer for Symbols {
     fn kernel(&self, address: u64) -> Option<Symbol> {
-        let table = self.kernel.get_or_init(|| Rc::new(KernelSymbols::load().unwrap_or_default()));
+        let table = self.kernel.get_or_init(|| (self.load_kernel)());
         let found = table.function_at(address)?;
         Some(Symbol {
             name: self.name(found.name),
@@ -214,7 +210,7 @@ mod tests {
 
     #[test]
     fn our_own_functions_have_names() {
-        let symbols = Symbols::new(true);
+        let symbols = Symbols::new(true, Rc::default);
         let pid = std::process::id();
         let marker = tapline_symbols_test_marker as *const () as u64;
         let found = symbols.user(pid, marker + 1).unwrap();
@@ -227,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_library_function_has_a_name() {
-        let symbols = Symbols::new(true);
+        let symbols = Symbols::new(true, Rc::default);
         let address = libc::getppid as *const () as u64;
         let found = symbols.user(std::process::id(), address).unwrap();
         assert!(found.name.contains("getppid"), "{found:?}");
@@ -246,7 +242,7 @@ mod tests {
     #[test]
     fn a_process_that_has_ended_keeps_its_names() {
         let mut child = std::process::Command::new("/bin/sleep").arg("60").spawn().unwrap();
-        let symbols = Symbols::new(true);
+        let symbols = Symbols::new(true, Rc::default);
         // The mappings are those of sleep once the child has executed it.
         let mut code = None;
         for _ in 0..200 {
@@ -270,10 +266,11 @@ mod tests {
     }
 
     #[test]
-    fn kernel_addresses_are_named_by_the_shared_table() {
-        let symbols = Symbols::new(true);
-        let table = "ffffffff81000100 T vfs_read\nffffffffc0000000 t xfs_read\t[xfs]\n";
-        symbols.share_kernel(Rc::new(KernelSymbols::read(table.as_bytes()).unwrap()));
+    fn kernel_addresses_are_named_by_the_given_table() {
+        let symbols = Symbols::new(true, || {
+            let table = "ffffffff81000100 T vfs_read\nffffffffc0000000 t xfs_read\t[xfs]\n";
+            Rc::new(KernelSymbols::read(table.as_bytes()).unwrap())
+        });
         let found = symbols.kernel(0xffff_ffff_8100_0105).unwrap();
         assert_eq!((found.name.as_str(), found.offset, found.module.as_str()), ("vfs_read", 5, ""));
         assert_eq!(symbols.kernel(0xffff_ffff_c000_0001).unwrap().module, "xfs");
