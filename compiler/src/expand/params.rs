@@ -34,16 +34,25 @@ pub(super) struct Substitute<'a> {
     params: &'a Parameters,
     diagnostics: &'a mut Diagnostics,
     /// Options that the script asks for, with the text of their defaults.
-    pub(super) options: BTreeMap<String, String>,
+    options: BTreeMap<String, String>,
+    /// Parameters that were not given, where they were first asked for.
+    unset: BTreeMap<u32, Span>,
+    /// The script looks at `$#`: it knows what to do without a parameter.
+    counts: bool,
 }
 
 impl<'a> Substitute<'a> {
     pub(super) fn new(params: &'a Parameters, diagnostics: &'a mut Diagnostics) -> Self {
-        Self { params, diagnostics, options: BTreeMap::new() }
+        Self { params, diagnostics, options: BTreeMap::new(), unset: BTreeMap::new(), counts: false }
     }
 
-    /// Complains about named parameters that the script never asks for.
+    /// Warns about parameters that were not given, and complains about named ones that the script never asks for.
     pub(super) fn finish(self) {
+        if !self.counts {
+            for (n, span) in &self.unset {
+                self.diagnostics.push(self.not_given(*n, *span));
+            }
+        }
         for (name, _) in &self.params.named {
             if self.options.contains_key(name) {
                 continue;
@@ -75,6 +84,7 @@ impl<'a> Substitute<'a> {
                 out.push_str(&self.text(n, span));
                 rest = tail;
             } else if let Some(tail) = after.strip_prefix('#') {
+                self.counts = true;
                 out.push_str(&self.params.positional.len().to_string());
                 rest = tail;
             } else {
@@ -86,23 +96,24 @@ impl<'a> Substitute<'a> {
         out
     }
 
-    /// `$n` as text; a warning when it was not given.
+    /// `$n` as text.
     fn text(&mut self, n: u32, span: Span) -> String {
         if let Some(text) = self.params.get(n) {
             return text.to_owned();
         }
+        self.unset.entry(n).or_insert(span);
+        String::new()
+    }
+
+    fn not_given(&self, n: u32, span: Span) -> Diagnostic {
         let given = match self.params.positional.len() {
             0 => "no parameters were given".to_owned(),
             1 => "one parameter was given".to_owned(),
             more => format!("{more} parameters were given"),
         };
-        let d = Diagnostic::warning("unset-parameter", format!("the parameter `${n}` was not given"), span)
+        Diagnostic::warning("unset-parameter", format!("the parameter `${n}` was not given"), span)
             .label("stands for 0 or an empty string")
-            .note(format!("{given}; parameters follow the script's name on the command line"));
-        if !self.diagnostics.contains(&d) {
-            self.diagnostics.push(d);
-        }
-        String::new()
+            .note(format!("{given}; parameters follow the script's name on the command line"))
     }
 
     fn value(&mut self, n: u32, as_string: bool, span: Span) -> ExprKind {
@@ -191,7 +202,10 @@ impl Visitor for Substitute<'_> {
         let span = e.span;
         match &mut e.kind {
             ExprKind::Param(n) => e.kind = self.value(*n, false, span),
-            ExprKind::ParamCount => e.kind = integer(self.params.positional.len() as u64, false, span),
+            ExprKind::ParamCount => {
+                self.counts = true;
+                e.kind = integer(self.params.positional.len() as u64, false, span);
+            }
             ExprKind::Call { name, args } if name.node == "str" => {
                 let Some(first) = args.first_mut() else { return true };
                 if self.string_argument(first)
