@@ -5,7 +5,7 @@ use crate::bpf::frame::STACK_SIZE;
 use crate::bpf::{self, Code};
 use crate::diagnostic::Diagnostic;
 use crate::index::IndexVec;
-use crate::ir::passes::{map_values, slots};
+use crate::ir::passes::{self, map_values, slots};
 use crate::ir::{FuncId, Module, Op};
 use crate::lower::Lowered;
 use crate::object::{self, Line, LineTable};
@@ -25,11 +25,13 @@ pub struct Compiled {
     pub module: Module,
 }
 
-/// Generates machine code. Local memory moves off the stack until everything fits.
+/// Optimises, and generates machine code. Local memory moves off the stack until everything fits.
 pub fn compile(module: &Module) -> Result<Compiled, Diagnostic> {
+    let mut optimised = module.clone();
+    passes::optimise(&mut optimised)?;
     let mut stack = STACK_SIZE - SPILL_RESERVE;
     loop {
-        let mut module = module.clone();
+        let mut module = optimised.clone();
         slots::place_slots(&mut module, stack)?;
         map_values::map_values(&mut module)?;
         let code = bpf::compile(&module)?;

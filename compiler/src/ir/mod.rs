@@ -11,6 +11,7 @@
 use tapline_grammar::span::Span;
 
 pub mod builder;
+pub mod calls;
 pub mod cfg;
 pub mod dom;
 mod edit;
@@ -20,6 +21,7 @@ pub mod interp;
 pub mod parse;
 pub mod passes;
 mod print;
+pub mod rewrite;
 pub mod verify;
 
 use crate::define_id;
@@ -184,7 +186,7 @@ pub struct Inst {
 }
 
 /// What an instruction does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     /// A constant.
     Const(i64),

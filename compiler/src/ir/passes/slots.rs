@@ -10,9 +10,10 @@ use tapline_grammar::span::Span;
 use super::map_values::lookup;
 use crate::diagnostic::Diagnostic;
 use crate::index::{Id, IndexVec};
+use crate::ir::calls::CallGraph;
 use crate::ir::{
-    BinOp, Block, Cond, Function, FunctionKind, Inst, MapDef, MapKind, Module, Op, Slot, SlotData, Target, Terminator,
-    Value, Width,
+    BinOp, Block, Cond, FuncId, Function, FunctionKind, Inst, MapDef, MapKind, Module, Op, Slot, SlotData, Target,
+    Terminator, Value, Width,
 };
 use crate::program::MapId;
 
@@ -25,19 +26,33 @@ const ENTRY_LIMIT: u32 = 32 << 10;
 /// Bytes of the busy word, a multiple of the strictest alignment.
 const BUSY_SIZE: u32 = 8;
 
-/// Places the slots of all functions. At most `stack` bytes of each function's stack are used. Returns the scratch map, if
+/// Places the slots of all functions. At most `stack` bytes are used along any chain of calls. Returns the scratch map, if
 /// one was added.
 pub fn place_slots(module: &mut Module, stack: u32) -> Result<Option<MapId>, Diagnostic> {
     let map = module.maps.next_id();
     let counters = module.counters;
+    let graph = CallGraph::new(module);
+    let programs = graph.programs(module);
+    let frames = graph.deepest(&vec![1; module.functions.len()].into());
+    // A callback shares the stack with what calls it, and its fate of meeting itself.
+    let mut traits: IndexVec<FuncId, Traits> = IndexVec::new();
+    for id in module.functions.ids() {
+        let roots: Vec<&Function> = programs[id].iter().map(|&p| &module.functions[p]).collect();
+        let reenters = |f: &&Function| matches!(f.kind, FunctionKind::Program { reentrant: true, .. });
+        traits.push(Traits {
+            stack: stack / programs[id].iter().map(|&p| frames[p]).max().unwrap_or(1).max(1),
+            reentrant: roots.len() > 1 || roots.iter().any(reenters),
+            missed: roots.iter().find_map(|f| f.missed_counter),
+        });
+    }
     let (mut entries, mut entry_size) = (0i64, 0);
-    for func in &mut module.functions {
+    for id in module.functions.ids() {
+        let func = &mut module.functions[id];
+        let Traits { stack, reentrant, missed } = traits[id];
         let moved = choose(func, stack);
         if moved.is_empty() {
             continue;
         }
-        // A callback has entries of its own: it never runs twice within one run of its program.
-        let reentrant = matches!(func.kind, FunctionKind::Program { reentrant: true, .. });
         let mut size = if reentrant { BUSY_SIZE } else { 0 };
         let mut offsets: IndexVec<Slot, Option<u32>> = vec![None; func.slots.len()].into();
         for slot in moved {
@@ -55,7 +70,7 @@ pub fn place_slots(module: &mut Module, stack: u32) -> Result<Option<MapId>, Dia
         let first = entries;
         let scratch = if reentrant {
             entries += COPIES;
-            let missed = func.missed_counter.and_then(|n| counters.map(|c| (c, n)));
+            let missed = missed.and_then(|n| counters.map(|c| (c, n)));
             claim(func, map, first, missed)
         } else {
             entries += 1;
@@ -78,6 +93,14 @@ pub fn place_slots(module: &mut Module, stack: u32) -> Result<Option<MapId>, Dia
     Ok(Some(map))
 }
 
+/// What placement needs to know of a function.
+#[derive(Clone, Copy)]
+struct Traits {
+    stack: u32,
+    reentrant: bool,
+    missed: Option<u32>,
+}
+
 /// The slots that do not go on the stack; small ones have precedence.
 fn choose(func: &Function, stack: u32) -> Vec<Slot> {
     let mut used: IndexVec<Slot, bool> = vec![false; func.slots.len()].into();
@@ -94,7 +117,7 @@ fn choose(func: &Function, stack: u32) -> Vec<Slot> {
         .filter(|&s| {
             let slot = &func.slots[s];
             let size = slot.size.next_multiple_of(slot.align.max(1));
-            let stays = slot.pinned || !slot.indexed && size <= STACK_SLOT_LIMIT && size <= left;
+            let stays = slot.pinned || (!slot.indexed && size <= STACK_SLOT_LIMIT && size <= left);
             if stays {
                 left = left.saturating_sub(size);
             }
