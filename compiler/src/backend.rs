@@ -9,7 +9,7 @@ use crate::ir::passes::{self, map_values, slots};
 use crate::ir::{FuncId, Module, Op};
 use crate::lower::Lowered;
 use crate::object::{self, Line, LineTable};
-use crate::program::{MapDesc, MapRole, Program};
+use crate::program::{Manifest, MapDesc, MapRole, Program};
 use crate::source::SourceMap;
 
 /// Stack that is left to spilled registers at first.
@@ -18,6 +18,8 @@ const SPILL_RESERVE: u32 = 64;
 /// Code and the module that it was made from, with the internal maps that the backend added.
 #[derive(Debug)]
 pub struct Compiled {
+    /// After the optimiser, before the needs of the kernel are met.
+    pub optimised: Module,
     /// Machine code.
     pub code: Code,
     /// What was selected from: local memory placed, addresses of maps resolved. Script maps keep their ids; symbols may
@@ -37,7 +39,7 @@ pub fn compile(module: &Module) -> Result<Compiled, Diagnostic> {
         let code = bpf::compile(&module)?;
         let worst = deepest(&module, &code);
         if worst <= STACK_SIZE {
-            return Ok(Compiled { code, module });
+            return Ok(Compiled { optimised, code, module });
         }
         if stack == 0 {
             return Err(Diagnostic::internal(format!("a program needs {worst} bytes of stack"), None));
@@ -74,11 +76,9 @@ fn deepest(module: &Module, code: &Code) -> u32 {
     depth.iter().copied().max().unwrap_or(0)
 }
 
-/// Makes the program of a lowered script: the object, and the manifest with the maps as the object has them.
-pub fn backend(lowered: Lowered, sources: &SourceMap) -> Result<Program, Diagnostic> {
-    let Lowered { module, mut manifest } = lowered;
-    let compiled = compile(&module)?;
-    let object = object::emit(&compiled.code, &compiled.module, sources)?;
+/// Makes the program of compiled code: the object, and the manifest with the maps as the object has them.
+pub fn assemble(compiled: &Compiled, mut manifest: Manifest, lines: &dyn LineTable) -> Result<Program, Diagnostic> {
+    let object = object::emit(&compiled.code, &compiled.module, lines)?;
     for (id, def) in compiled.module.maps.enumerate() {
         match manifest.maps.get_mut(crate::index::Id::index(id)) {
             Some(desc) => desc.symbol.clone_from(&def.symbol),
@@ -94,6 +94,11 @@ pub fn backend(lowered: Lowered, sources: &SourceMap) -> Result<Program, Diagnos
         }
     }
     Ok(Program { object, manifest })
+}
+
+/// A lowered script to its program, in one step.
+pub fn backend(lowered: Lowered, sources: &SourceMap) -> Result<Program, Diagnostic> {
+    assemble(&compile(&lowered.module)?, lowered.manifest, sources)
 }
 
 impl LineTable for SourceMap {

@@ -148,13 +148,18 @@ impl Run<'_> {
                 return None;
             }
         };
-        self.show(Stage::Ir, || lowered.module.to_string());
-        if self.input.stages.contains(&Stage::Bpf)
-            && let Ok(compiled) = backend::compile(&lowered.module)
-        {
-            self.show(Stage::Bpf, || disassemble(&compiled.code, &compiled.module));
-        }
-        match backend::backend(lowered, sources) {
+        let compiled = match backend::compile(&lowered.module) {
+            Ok(compiled) => compiled,
+            Err(d) => {
+                // What the optimiser or the code generator did not like is worth seeing.
+                self.show(Stage::Ir, || lowered.module.to_string());
+                self.out.diagnostics.push(d);
+                return None;
+            }
+        };
+        self.show(Stage::Ir, || compiled.optimised.to_string());
+        self.show(Stage::Bpf, || disassemble(&compiled.code, &compiled.module, sources));
+        match backend::assemble(&compiled, lowered.manifest, sources) {
             Ok(program) => {
                 self.show(Stage::Object, || listing(&program));
                 Some(program)

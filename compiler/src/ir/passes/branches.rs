@@ -242,8 +242,7 @@ fn merge(func: &mut Function) -> bool {
         if absorbed[block] {
             continue;
         }
-        loop {
-            let Some(Terminator::Jump(target)) = &func.blocks[block].term else { break };
+        while let Some(Terminator::Jump(target)) = &func.blocks[block].term {
             let next = target.block;
             if next == block || next.index() == 0 || preds[next].len() != 1 {
                 break;

@@ -300,11 +300,9 @@ impl Folder {
     fn bin_const(&self, op: BinOp, a: Value, b: Value, c: i64) -> Folded {
         let power = (c as u64).is_power_of_two().then(|| i64::from((c as u64).trailing_zeros()));
         match (op, c) {
-            (BinOp::Add | BinOp::Sub | BinOp::Or | BinOp::Xor | BinOp::Shl | BinOp::LShr | BinOp::AShr, 0)
-            | (BinOp::Mul | BinOp::UDiv | BinOp::SDiv, 1)
-            | (BinOp::And, -1)
-            | (BinOp::UMod | BinOp::SMod, 0) => return Folded::Value(a),
-            (BinOp::Mul | BinOp::And | BinOp::UDiv | BinOp::SDiv, 0) | (BinOp::UMod, 1) | (BinOp::SMod, 1 | -1) => {
+            (BinOp::Mul | BinOp::And | BinOp::UDiv | BinOp::SDiv, 0) => return Folded::Op(Op::Const(0)),
+            (_, 0) | (BinOp::Mul | BinOp::UDiv | BinOp::SDiv, 1) | (BinOp::And, -1) => return Folded::Value(a),
+            (BinOp::UMod, 1) | (BinOp::SMod, 1 | -1) => {
                 return Folded::Op(Op::Const(0));
             }
             (BinOp::Or, -1) => return Folded::Value(b),
