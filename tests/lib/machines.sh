@@ -46,7 +46,7 @@ boot() {
     qemu-system-x86_64 -accel tcg,thread=single -cpu max -smp 2 -m "${TAPLINE_VM_MEMORY:-1024}" -nic none -nographic -no-reboot \
         -monitor none -serial "file:$out/console" -serial "file:$out/report" \
         "${disks[@]}" -kernel "$kernel/vmlinuz" -initrd "$INITRAMFS" \
-        -append "console=ttyS0 quiet panic=-1 oops=panic $arguments" < /dev/null > "$out/qemu" 2>&1 &
+        -append "console=ttyS0 no_timer_check quiet panic=-1 oops=panic $arguments" < /dev/null > "$out/qemu" 2>&1 &
     pid=$!
     seen=-1
     last=$(date +%s)

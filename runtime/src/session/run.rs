@@ -150,7 +150,9 @@ impl Session<'_> {
         self.flush(false)?;
         if !ended {
             self.release_child()?;
-            self.serve(&signals)?;
+            if !self.is_finished_by_begin() {
+                self.serve(&signals)?;
+            }
         }
         self.finish(links)
     }
@@ -169,6 +171,12 @@ impl Session<'_> {
     fn own_probes(&self) -> usize {
         let own = |attach: &Attach| matches!(attach, Attach::Begin | Attach::End | Attach::SelfSignal(_));
         self.program.manifest.probes.iter().filter(|p| own(&p.attach)).count()
+    }
+
+    /// Nothing can happen any more: the script has begin and end probes only, and no command runs for it.
+    fn is_finished_by_begin(&self) -> bool {
+        let once = |attach: &Attach| matches!(attach, Attach::Begin | Attach::End);
+        self.child.is_none() && self.program.manifest.probes.iter().all(|p| once(&p.attach))
     }
 
     /// Runs the programs of some probes, in the order of the script.
