@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use tapline_compiler::target::{Feature, Target};
+use tapline_compiler::types::btf::KindSet;
 
 use crate::system::features::has_pmu;
 use crate::system::{Options, System};
@@ -19,6 +20,8 @@ pub fn text(cli: &Cli) -> String {
     let system = System::new(Options { traceable_functions: cli.traceable_functions.clone(), ..Options::from_env() });
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let has = |feature| system.has(feature);
+    // What can only be tried out by attaching somewhere is told by the functions that serve it.
+    let built_with = |function| system.btf().is_some_and(|btf| btf.find(KindSet::FUNC, function).is_some());
     let mut out = String::from("System\n");
     let release = read("/proc/sys/kernel/osrelease");
     let _ = writeln!(out, "  OS: Linux {release} {}", read("/proc/sys/kernel/version"));
@@ -29,12 +32,13 @@ pub fn text(cli: &Cli) -> String {
         &mut out,
         "Kernel helpers",
         &[
-            ("get_func_ip", has(Feature::FuncIp)),
+            ("dpath", built_with("bpf_d_path") && has(Feature::Fentry)),
             ("get_tai_ns", has(Feature::KtimeTai)),
-            ("get_attach_cookie", has(Feature::AttachCookie)),
+            ("get_func_ip", has(Feature::FuncIp)),
             ("lookup_percpu_elem", has(Feature::LookupPercpuElem)),
-            ("for_each_map_elem", has(Feature::ForEachMapElem)),
             ("loop", has(Feature::Loop)),
+            ("get_attach_cookie", has(Feature::AttachCookie)),
+            ("for_each_map_elem", has(Feature::ForEachMapElem)),
         ],
     );
     let module_btf =
@@ -45,8 +49,11 @@ pub fn text(cli: &Cli) -> String {
         &mut out,
         "Probe types",
         &[
-            ("kprobe", has(Feature::Kprobe)),
             ("kprobe_multi", has(Feature::KprobeMulti)),
+            ("uprobe_multi", built_with("bpf_uprobe_multi_link_attach") && has_pmu("uprobe")),
+            ("kprobe_session", built_with("bpf_session_is_return") && has(Feature::KprobeMulti)),
+            ("iter", built_with("bpf_iter_task")),
+            ("kprobe", has(Feature::Kprobe)),
             ("uprobe", has_pmu("uprobe")),
             ("tracepoint", system.tracefs().is_ok()),
             ("fentry", has(Feature::Fentry)),
