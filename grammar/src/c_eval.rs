@@ -130,3 +130,42 @@ fn binary(op: BinOp, lhs: &Expr, rhs: &Expr, scope: Scope<'_>) -> Result<i64, St
         BinOp::And | BinOp::Or => i64::from(right != 0),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn eval_text(text: &str, macros: &[(&str, &str)]) -> Result<i64, String> {
+        let macros = macros.iter().map(|(name, body)| match name.split_once('(') {
+            Some((name, params)) => {
+                let params = params.trim_end_matches(')').split(',').map(str::to_owned).collect();
+                (name.to_owned(), MacroText { params: Some(params), body: (*body).to_owned() })
+            }
+            None => ((*name).to_owned(), MacroText { params: None, body: (*body).to_owned() }),
+        });
+        let macros = macros.collect();
+        let expr = parser::expression(FileId::default(), text, 0..text.len()).map_err(|e| format!("{e:?}"))?;
+        value(&expr, Scope::new(&macros))
+    }
+
+    #[test]
+    fn arithmetic() {
+        assert_eq!(eval_text("(1 << 4) + 2 * 3 - ~0", &[]), Ok(23));
+        assert_eq!(eval_text("1 ? 2 : 1 / 0", &[]), Ok(2));
+        assert_eq!(eval_text("UNKNOWN || 0", &[]), Ok(0));
+        assert_eq!(eval_text("0 && NOT_A_MACRO(1)", &[]), Ok(0));
+        assert!(eval_text("1 / 0", &[]).is_err());
+        assert!(eval_text("1 << 64", &[]).is_err());
+        assert!(eval_text("\"a\"", &[]).is_err());
+    }
+
+    #[test]
+    fn macros() {
+        let macros = [("A", "B + 1"), ("B", "2"), ("F(x,y)", "((x) * (y))"), ("LOOP", "LOOP + 1"), ("E", "")];
+        assert_eq!(eval_text("A * 2", &macros), Ok(6));
+        assert_eq!(eval_text("F(A, 4)", &macros), Ok(12));
+        assert!(eval_text("F(1)", &macros).is_err());
+        assert!(eval_text("LOOP", &macros).is_err());
+        assert!(eval_text("E", &macros).is_err());
+    }
+}

@@ -193,3 +193,55 @@ fn is_predicate(text: &str) -> bool {
     let head = head.trim_end();
     head.len() > 1 && head.ends_with('/') && !head.contains(" /") && !head.contains("\n/")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The parts of each attach point, the rest of the text, and the number of errors.
+    fn parts(text: &str) -> (Vec<Vec<String>>, &str, usize) {
+        let (mut errors, mut comments) = (Vec::new(), Vec::new());
+        let header = scan(text, 0, FileId(0), &mut errors, &mut comments);
+        let points = header.attach_points.into_iter();
+        let parts = points.map(|a| a.parts.into_iter().map(|p| p.node).collect()).collect();
+        (parts, text.get(header.end..).unwrap_or_default(), errors.len())
+    }
+
+    #[test]
+    fn separators() {
+        let (points, rest, errors) = parts("a:b,c:d , e\nf /* x */\n, // y\ng {");
+        assert_eq!(points, [vec!["a", "b"], vec!["c", "d"], vec!["e"], vec!["f"], vec!["g"]]);
+        assert_eq!((rest, errors), ("{", 0));
+    }
+
+    #[test]
+    fn quotes_and_brackets_hide_separators() {
+        assert_eq!(parts("u:/a:\"x, y:z{\"+4{").0, [["u", "/a", "x, y:z{+4"]]);
+        assert_eq!(parts("k:a[b,c:d]e{").0, [["k", "a[b,c:d]e"]]);
+        assert_eq!(parts("k:a[b {").0, [["k", "a[b"]]);
+    }
+
+    #[test]
+    fn slashes() {
+        let cases = [
+            ("k:f/1/{", vec!["k", "f"], "/1/{"),
+            ("k:f /1/{", vec!["k", "f"], "/1/{"),
+            ("u:/bin/x:f /1/{", vec!["u", "/bin/x", "f"], "/1/{"),
+            ("u:/bin/x:f/1/ {", vec!["u", "/bin/x", "f"], "/1/ {"),
+            ("u:/bin/x:a/b.f {", vec!["u", "/bin/x", "a/b.f"], "{"),
+            ("u:/bin/x:a/b.f /1/ {", vec!["u", "/bin/x", "a/b.f"], "/1/ {"),
+            ("Uprobe:/bin//x:f{", vec!["Uprobe", "/bin//x", "f"], "{"),
+            ("iter:task:/sys/fs/x {", vec!["iter", "task", "/sys/fs/x"], "{"),
+        ];
+        for (text, expected, rest) in cases {
+            assert_eq!(parts(text), (vec![expected.into_iter().map(str::to_owned).collect()], rest, 0), "{text}");
+        }
+    }
+
+    #[test]
+    fn mistakes() {
+        assert_eq!(parts("k:f k:g {").2, 1);
+        assert_eq!(parts("k:f,,k:g {").2, 1);
+        assert_eq!(parts("u:/a:\"x {\n").2, 1);
+    }
+}

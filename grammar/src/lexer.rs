@@ -182,3 +182,58 @@ impl Tok<'_> {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The tokens of a text; what is none is `Hash`.
+    fn toks(text: &str) -> Vec<Tok<'_>> {
+        Tok::lexer(text).map(|t| t.unwrap_or(Tok::Hash)).collect()
+    }
+
+    #[test]
+    fn names_with_a_sigil_are_one_token() {
+        let expected = [Tok::Var("x"), Tok::Param("12"), Tok::ParamCount, Tok::Map("x1"), Tok::Map(""), Tok::LBracket];
+        assert_eq!(toks("$x $12 $# @x1 @["), expected);
+    }
+
+    #[test]
+    fn numbers_take_letters_but_no_dots() {
+        assert_eq!(toks("1_000UL 0x1f 10ms"), [Tok::Int("1_000UL"), Tok::Int("0x1f"), Tok::Int("10ms")]);
+        assert_eq!(toks("0..10"), [Tok::Int("0"), Tok::DotDot, Tok::Int("10")]);
+        assert_eq!(toks(".0.1"), [Tok::Dot, Tok::Int("0"), Tok::Dot, Tok::Int("1")]);
+    }
+
+    #[test]
+    fn keywords_only_as_whole_words() {
+        assert_eq!(toks("if iff _if fn"), [Tok::If, Tok::Ident("iff"), Tok::Ident("_if"), Tok::Fn]);
+    }
+
+    #[test]
+    fn strings_end_on_their_line() {
+        assert_eq!(toks(r#""a\"b" "\\""#), [Tok::Str(r#""a\"b""#), Tok::Str(r#""\\""#)]);
+        assert_eq!(toks("\"a\n"), [Tok::OpenStr, Tok::Ident("a")]);
+    }
+
+    #[test]
+    fn comments_and_slashes() {
+        use BinOp::Div;
+        assert_eq!(toks("/ /= // x\n/"), [Tok::Infix(Div), Tok::AssignOp(Div), Tok::LineComment, Tok::Infix(Div)]);
+        assert_eq!(toks("/* * / **/ 1"), [Tok::BlockComment, Tok::Int("1")]);
+        assert_eq!(toks("/* x"), [Tok::OpenComment, Tok::Ident("x")]);
+    }
+
+    #[test]
+    fn the_longest_operator_wins() {
+        use BinOp::{And, Shl, Shr};
+        let expected = [Tok::AssignOp(Shl), Tok::AssignOp(Shr), Tok::Infix(Shr), Tok::Infix(And), Tok::Amp, Tok::Arrow];
+        assert_eq!(toks("<<= >>= >> && & ->"), expected);
+        assert_eq!(toks("a---b"), [Tok::Ident("a"), Tok::MinusMinus, Tok::Minus, Tok::Ident("b")]);
+    }
+
+    #[test]
+    fn a_backslash_joins_lines() {
+        assert_eq!(toks("1 + \\\n 2"), [Tok::Int("1"), Tok::Plus, Tok::Int("2")]);
+    }
+}

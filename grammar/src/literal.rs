@@ -144,3 +144,50 @@ pub(crate) fn unescape(inner: &str) -> Result<Vec<u8>, BadEscape> {
     }
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        let cases = [
+            ("0", Ok(0)),
+            ("18446744073709551615", Ok(u64::MAX)),
+            ("18446744073709551616", Err(NumberError::Overflow)),
+            ("0xffffffffffffffff", Ok(u64::MAX)),
+            ("0x10000000000000000", Err(NumberError::Overflow)),
+            ("0777", Ok(511)),
+            ("089", Err(NumberError::Digit)),
+            ("0x", Err(NumberError::Digit)),
+            ("0xg", Err(NumberError::Suffix)),
+            ("1_000_000", Ok(1_000_000)),
+            ("1e6", Ok(1_000_000)),
+            ("0e99", Ok(0)),
+            ("1e19", Ok(10_000_000_000_000_000_000)),
+            ("1e20", Err(NumberError::Overflow)),
+            ("1e", Err(NumberError::Suffix)),
+            ("2e99999999999", Err(NumberError::Suffix)),
+            ("7ULL", Ok(7)),
+            ("7uu", Err(NumberError::Suffix)),
+            ("5us", Ok(5_000)),
+            ("1h", Ok(3_600_000_000_000)),
+            ("300000d", Err(NumberError::Overflow)),
+            ("1foo", Err(NumberError::Suffix)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(number(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn escapes() {
+        assert_eq!(unescape(r"a\n\t\r\\\x41\x4\101\0\07z").as_deref(), Ok(&b"a\n\t\r\\A\x04A\x00\x07z"[..]));
+        assert_eq!(unescape("\u{e9}"), Ok(vec![0xc3, 0xa9]));
+        assert_eq!(unescape(r"\377"), Ok(vec![255]));
+        assert_eq!(unescape(r"a\400"), Err(BadEscape { at: 1, len: 4 }));
+        assert_eq!(unescape(r"a\q"), Err(BadEscape { at: 1, len: 2 }));
+        assert_eq!(unescape(r"\xg"), Err(BadEscape { at: 0, len: 2 }));
+        assert_eq!(unescape("\\"), Err(BadEscape { at: 0, len: 1 }));
+    }
+}
