@@ -1,5 +1,6 @@
 //! Carries out what event records ask for.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::process::{Command, Stdio};
@@ -12,7 +13,7 @@ use crate::output::{Message, Sink, TextKind};
 use crate::sys::identity::describe;
 use crate::sys::time::{KernelClock, now_ns};
 
-use super::context::{Context, format_time};
+use super::context::{Context, format_time, names_processes};
 use super::decode::{decode_record, read_uint, size_of_type};
 use super::format::render;
 use super::text::write_joined;
@@ -120,6 +121,32 @@ impl<'a> Actions<'a> {
     fn render(&mut self, format: &Format, args: &[Value<'_>]) {
         self.buffer.clear();
         render(format, args, &mut self.buffer);
+    }
+
+    /// Looks at the processes whose addresses lie in maps: when the maps are printed, they may be gone.
+    pub fn remember_processes(&self, seen: &mut HashSet<u32>) {
+        for (desc, table) in self.manifest.maps.iter().zip(self.tables) {
+            let parts = [desc.key.as_ref(), desc.value.as_ref()];
+            let Some(table) = table.as_ref().filter(|_| parts.iter().flatten().any(|ty| names_processes(ty))) else {
+                continue;
+            };
+            let Ok(contents) = table.read_all() else { continue };
+            if let Some(ty) = &desc.key {
+                for key in contents.keys.chunks_exact(table.key_size().max(1)) {
+                    self.ctx.remember_processes(ty, key, seen);
+                }
+            }
+            if let Some(ty) = &desc.value {
+                for value in contents.values.chunks_exact(table.total_value_size().max(1)) {
+                    self.ctx.remember_processes(ty, value, seen);
+                }
+            }
+        }
+    }
+
+    /// True when some map holds addresses of processes.
+    pub fn has_processes(&self) -> bool {
+        self.manifest.maps.iter().any(|m| [&m.key, &m.value].into_iter().flatten().any(names_processes))
     }
 
     fn table(&self, map: MapId) -> Option<(&'a Table, &'a tapline_compiler::program::MapDesc)> {

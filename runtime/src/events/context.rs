@@ -1,10 +1,10 @@
 //! What decoding needs from outside a record: names of probes, symbols, stacks, users, clocks.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
-use tapline_compiler::program::{Clock, Manifest, StackMode};
+use tapline_compiler::program::{Clock, Manifest, StackMode, ValueType};
 
 use crate::maps::table::Table;
 use crate::sys::time::{KernelClock, now_ns, strftime};
@@ -30,6 +30,8 @@ pub trait Symbolizer {
     fn user(&self, tgid: u32, address: u64) -> Option<Symbol>;
     /// Build id (hexadecimal) and file offset of an address of a process.
     fn build_id(&self, tgid: u32, address: u64) -> Option<(String, u64)>;
+    /// A process whose addresses will be asked for later, when it may be gone.
+    fn remember(&self, _tgid: u32) {}
 }
 
 /// A symbolizer that knows nothing, for tests.
@@ -153,6 +155,18 @@ impl Context {
         text.push('\n');
     }
 
+    /// Looks at the processes that the addresses in a map value or key belong to, while they live. `seen` holds those
+    /// that have been looked at.
+    pub fn remember_processes(&self, ty: &ValueType, data: &[u8], seen: &mut HashSet<u32>) {
+        let mut found = Vec::new();
+        processes_in(ty, data, 0, &mut found);
+        for tgid in found {
+            if seen.insert(tgid) {
+                self.symbols.remember(tgid);
+            }
+        }
+    }
+
     /// A time of a clock in local calendar form.
     pub fn timestamp(&self, format: &str, ns: u64, clock: Clock) -> String {
         let ns = i128::from(ns);
@@ -183,6 +197,30 @@ impl Context {
         let path = super::cgroup::path_of(id, filter);
         self.cgroups.borrow_mut().insert(key, path.clone());
         path
+    }
+}
+
+/// True when values of this type hold addresses of user processes.
+pub fn names_processes(ty: &ValueType) -> bool {
+    match ty {
+        ValueType::UserSymbol | ValueType::Stack { user: true, .. } => true,
+        ValueType::Tuple { fields, .. } | ValueType::Struct { fields, .. } => {
+            fields.iter().any(|f| names_processes(&f.ty))
+        }
+        _ => false,
+    }
+}
+
+fn processes_in(ty: &ValueType, data: &[u8], depth: u32, found: &mut Vec<u32>) {
+    match ty {
+        ValueType::UserSymbol | ValueType::Stack { user: true, .. } => found.push(read_uint(data, 8, 4) as u32),
+        ValueType::Tuple { fields, .. } | ValueType::Struct { fields, .. } if depth < 16 => {
+            for field in fields {
+                let data = data.get(field.offset as usize..).unwrap_or_default();
+                processes_in(&field.ty, data, depth + 1, found);
+            }
+        }
+        _ => {}
     }
 }
 

@@ -1,5 +1,6 @@
 //! The life of a session: begin, attach, serve, detach, end, maps, losses.
 
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -240,7 +241,9 @@ impl Session<'_> {
         if let Some(process) = &process {
             epoll.add(process.as_fd(), PROCESS).map_err(failed)?;
         }
-        let timeout = (!self.losses.is_empty()).then_some(REPORT_INTERVAL);
+        let watches_processes = self.actions.has_processes();
+        let timeout = (watches_processes || !self.losses.is_empty()).then_some(REPORT_INTERVAL);
+        let mut seen = HashSet::new();
         let mut ready = Vec::new();
         while self.exit.is_none() {
             epoll.wait(timeout, &mut ready).map_err(failed)?;
@@ -254,7 +257,12 @@ impl Session<'_> {
             }
             let emptied = self.drain(BATCH)?;
             self.flush(false)?;
-            self.report_losses(false)?;
+            if self.last_report.elapsed() >= REPORT_INTERVAL {
+                self.report_losses()?;
+                if watches_processes {
+                    self.actions.remember_processes(&mut seen);
+                }
+            }
             if over {
                 if !emptied {
                     self.drain(usize::MAX)?;
@@ -319,10 +327,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn report_losses(&mut self, always: bool) -> Result<(), SessionError> {
-        if !always && self.last_report.elapsed() < REPORT_INTERVAL {
-            return Ok(());
-        }
+    fn report_losses(&mut self) -> Result<(), SessionError> {
         self.last_report = Instant::now();
         match &self.counters {
             Some(table) => self.losses.report(table, self.actions.sink).map_err(SessionError::Output),
@@ -353,7 +358,7 @@ impl Session<'_> {
             self.actions.print_final_maps(&mut || false).map_err(SessionError::Output)?;
         }
         self.flush(true)?;
-        self.report_losses(true)?;
+        self.report_losses()?;
         self.flush(true)?;
         for line in self.losses.summary() {
             eprintln!("WARNING: {line}");

@@ -147,6 +147,10 @@ impl Symbols {
 }
 
 impl Symbolizer for Symbols {
+    fn remember(&self, tgid: u32) {
+        Self::remember(self, tgid);
+    }
+
     fn kernel(&self, address: u64) -> Option<Symbol> {
         let table = self.kernel.get_or_init(|| (self.load_kernel)());
         let found = table.function_at(address)?;
