@@ -188,7 +188,9 @@ impl Preprocessor {
         let (mut scrap, mut comments) = (Vec::new(), Vec::new());
         let mut notes = Notes { errors: &mut scrap, comments: &mut comments };
         let stream = stream::read(text, body_start..rest.end, self.file, None, Until::End, &mut notes);
-        let range = match (stream.toks.first(), stream.toks.last()) {
+        // Braces that were made up have no width.
+        let written = stream.toks.iter().rfind(|t| t.0 < t.2);
+        let range = match (stream.toks.first(), written) {
             (Some(first), Some(last)) => first.0 as usize..last.2 as usize,
             _ => rest.end..rest.end,
         };

@@ -4,10 +4,11 @@
 //! missing semicolons at the end of actions and loops are added, and empty statements are dropped. The layout is that of
 //! bpftrace's `--fmt`: two blanks of indentation, one attach point a line, predicate and opening brace of an item on
 //! lines of their own, `struct x*`, `(a=1)`; C definitions and preprocessor lines are kept as they are. Lines longer
-//! than 80 columns are broken between the arguments of a call.
+//! than 80 columns are broken between the arguments of a call or after `&&` and `||`.
 //!
 //! Invariant: formatting what was formatted changes nothing.
 
+use crate::ast::BinOp;
 use crate::lexer::{Located, Tok};
 use crate::parser::{self, Piece, PieceKind};
 use crate::span::{FileId, Span};
@@ -63,7 +64,9 @@ fn piece_of(printer: &mut Printer<'_>, piece: &Piece, file: FileId) {
     printer.gap(range.start, true);
     match piece.kind {
         PieceKind::Verbatim => {
-            printer.word(printer.text.get(range).unwrap_or_default().trim_end());
+            // A backslash that continues a line which is not there goes with the blanks.
+            let text = printer.text.get(range).unwrap_or_default();
+            printer.word(text.trim_end_matches(|c: char| c.is_whitespace() || c == '\\'));
         }
         PieceKind::Code(until) => {
             let mut comments = Vec::new();
@@ -164,7 +167,7 @@ impl<'t> Printer<'t> {
             line_indent: 0,
             newline: false,
             source_end: 0,
-            tight: true,
+            tight: false,
         }
     }
 
@@ -193,7 +196,6 @@ impl<'t> Printer<'t> {
     /// Writes the current line out, broken where it is too long.
     fn end_line(&mut self) {
         self.newline = false;
-        self.tight = false;
         let line = std::mem::take(&mut self.line);
         let breaks = std::mem::take(&mut self.breaks);
         let line = line.trim_end();
@@ -240,6 +242,7 @@ impl<'t> Printer<'t> {
         if self.line.is_empty() {
             self.line_indent = self.indent * 2 + self.hang;
         }
+        self.tight = false;
         self.line.push_str(text);
     }
 
@@ -307,6 +310,8 @@ struct Walker<'p, 't> {
     in_type: bool,
     /// At each level: an `if` that is an operand is being printed.
     operand_if: Vec<bool>,
+    /// At each level: the statement being printed is no expression, so that it ends in a semicolon everywhere.
+    plain: Vec<bool>,
     /// The head of a loop or `if` precedes: the kind of the next body.
     next_closed: bool,
     prev: Option<Tok<'t>>,
@@ -328,6 +333,7 @@ impl<'p, 't> Walker<'p, 't> {
             openers: Vec::new(),
             in_type: false,
             operand_if: vec![false],
+            plain: vec![false],
             next_closed: true,
             prev: None,
             prev_prefix: false,
@@ -376,6 +382,14 @@ impl<'p, 't> Walker<'p, 't> {
         } else if self.needs_space(tok) {
             self.printer.space();
         }
+        if statement && let Some(plain) = self.plain.last_mut() {
+            let starts = matches!(self.prev, Some(Tok::Semi | Tok::LBrace | Tok::ExprBrace)) || self.prev_block;
+            *plain &= !starts;
+            *plain |= matches!(
+                tok,
+                Tok::Let | Tok::Break | Tok::Continue | Tok::Return | Tok::Import | Tok::Assign | Tok::AssignOp(_)
+            );
+        }
         self.qualifiers(l as usize);
         let text = self.printer.text.get(l as usize..r as usize).unwrap_or_default();
         self.printer.word(text);
@@ -405,7 +419,10 @@ impl<'p, 't> Walker<'p, 't> {
 
     /// Adds the semicolon that the last statement of an action or a loop may lack.
     fn semicolon(&mut self) {
-        let Some(Bracket::Block { closed: true, .. }) = self.stack.last() else { return };
+        let Some(Bracket::Block { closed, .. }) = self.stack.last() else { return };
+        if !closed && self.plain.last() != Some(&true) {
+            return;
+        }
         if self.prev_block || matches!(self.prev, Some(Tok::Semi | Tok::LBrace | Tok::ExprBrace) | None) {
             return;
         }
@@ -420,6 +437,7 @@ impl<'p, 't> Walker<'p, 't> {
         self.openers.pop();
         if self.operand_if.len() > 1 {
             self.operand_if.pop();
+            self.plain.pop();
         }
         let mut operand = false;
         match bracket {
@@ -482,6 +500,7 @@ impl<'p, 't> Walker<'p, 't> {
                 self.stack.push(bracket);
                 self.openers.push(0);
                 self.operand_if.push(false);
+                self.plain.push(false);
                 self.next_closed = false;
             }
             Tok::LParen | Tok::LBracket | Tok::CastOpen => {
@@ -504,12 +523,9 @@ impl<'p, 't> Walker<'p, 't> {
             }
             Tok::Comma => {
                 self.in_type = false;
-                let (depth, opener) = (self.stack.len(), self.openers.last().copied().unwrap_or(0));
-                if opener > 0 {
-                    let at = self.printer.line.len();
-                    self.printer.breaks.push(Break { depth, opener, at });
-                }
+                self.may_break(0);
             }
+            Tok::Infix(BinOp::And | BinOp::Or) => self.may_break(1),
             Tok::Semi => {
                 self.in_type = false;
                 if matches!(self.stack.last(), None | Some(Bracket::Block { .. })) {
@@ -536,6 +552,21 @@ impl<'p, 't> Walker<'p, 't> {
         self.prev_prefix = prefix;
         self.prev_cast = cast_closed;
         self.prev_block = false;
+    }
+
+    /// The line may be broken here, aligned with what follows the bracket; `weight` makes a place less inviting than
+    /// the commas of its level.
+    fn may_break(&mut self, weight: usize) {
+        let depth = self.stack.len() * 2 + weight;
+        let opener = match self.openers.last() {
+            Some(opener) => *opener,
+            None if self.printer.line.starts_with('/') => 1,
+            None => 0,
+        };
+        if opener > 0 {
+            let at = self.printer.line.len();
+            self.printer.breaks.push(Break { depth, opener, at });
+        }
     }
 
     /// Whether an item's own block is one of plain statements.
@@ -605,8 +636,9 @@ impl<'p, 't> Walker<'p, 't> {
         let Some(prev) = self.prev else { return false };
         let in_paren = self.stack.last() == Some(&Bracket::Paren);
         match (prev, tok) {
-            // Two operators that would read as one token.
-            (Tok::Minus | Tok::MinusMinus, Tok::Minus | Tok::MinusMinus)
+            // Two that would read as one token, or as the start of a comment.
+            (Tok::PredOpen, Tok::Star)
+            | (Tok::Minus | Tok::MinusMinus, Tok::Minus | Tok::MinusMinus)
             | (Tok::Plus | Tok::PlusPlus, Tok::Plus | Tok::PlusPlus)
             | (Tok::Amp, Tok::Amp) => true,
             // Inside slashes and brackets, before separators, around the dots of fields and ranges; `?:` as one.

@@ -48,7 +48,7 @@ pub(crate) fn scan(
             break;
         };
         match c {
-            '{' | '}' | ';' | ')' => break,
+            '{' | '}' | ';' | ')' | '#' => break,
             '/' if !header.attach_points.is_empty() => break,
             ',' => {
                 if separated {

@@ -71,7 +71,7 @@ pub const ACCEPTED: &[&str] = &[
     "kprobe:a\n\n{ }\nkprobe:b\n/pid/\n{ }",
     "first=kprobe:a, kprobe:b { } second = interval:1s { }",
     // Predicates.
-    "kprobe:f / 1 / { }",
+    "kprobe:f / 1 / { } kprobe:f / *$p == 1/ { }",
     "kprobe:f /a / b / c/ { }",
     "kprobe:f /(a / b) == 2/ { }",
     "kprobe:f /@x[tid] && args->len / 4 == 1/ { }",
