@@ -19,6 +19,9 @@ use super::format::render;
 use super::text::write_joined;
 use super::value::Value;
 
+/// Running processes that are looked at before tracing begins.
+const MOST_PROCESSES: usize = 2000;
+
 /// What a record changes about the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -149,6 +152,20 @@ impl<'a> Actions<'a> {
         self.manifest.maps.iter().any(|m| [&m.key, &m.value].into_iter().flatten().any(names_processes))
     }
 
+    /// Looks at all running processes, if the script prints addresses of processes: those that end at once when they are
+    /// traced cannot be looked at later.
+    pub fn remember_running_processes(&self) {
+        let in_events = self.manifest.actions.iter().flat_map(|a| &a.record.fields).any(|f| names_processes(&f.ty));
+        if !in_events && !self.has_processes() {
+            return;
+        }
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        for pid in pids.take(MOST_PROCESSES) {
+            self.ctx.remember(pid);
+        }
+    }
+
     fn table(&self, map: MapId) -> Option<(&'a Table, &'a tapline_compiler::program::MapDesc)> {
         let index = map.0 as usize;
         Some((self.tables.get(index)?.as_ref()?, self.manifest.maps.get(index)?))
@@ -173,9 +190,13 @@ impl<'a> Actions<'a> {
         self.sink.map(&snapshot.view(self.ctx, desc, top, div))
     }
 
-    /// Prints all maps that hold something, by name, as at the end of a script. `stop` is asked between them.
+    /// What ends every output: two empty lines, then all maps that hold something, by name, unless the script wants none.
+    /// `stop` is asked between them.
     pub fn print_final_maps(&mut self, stop: &mut dyn FnMut() -> bool) -> io::Result<()> {
         self.sink.begin_final_maps()?;
+        if !self.manifest.config.print_maps_on_exit {
+            return Ok(());
+        }
         let mut maps: Vec<_> = self
             .manifest
             .maps

@@ -155,6 +155,11 @@ impl Context {
         text.push('\n');
     }
 
+    /// Looks at a process while it lives.
+    pub fn remember(&self, tgid: u32) {
+        self.symbols.remember(tgid);
+    }
+
     /// Looks at the processes that the addresses in a map value or key belong to, while they live. `seen` holds those
     /// that have been looked at.
     pub fn remember_processes(&self, ty: &ValueType, data: &[u8], seen: &mut HashSet<u32>) {

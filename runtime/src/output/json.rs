@@ -197,6 +197,8 @@ impl<W: Write> Sink for JsonSink<W> {
             TextKind::Join => "join",
             TextKind::System => "syscall",
         };
+        // The newline that ends a joined line is no part of the data.
+        let text = if kind == TextKind::Join { text.strip_suffix(b"\n").unwrap_or(text) } else { text };
         self.data(name, |out| write_string(text, out))
     }
 

@@ -150,12 +150,13 @@ impl Session<'_> {
         }
         self.flush(false)?;
         if !ended {
+            self.actions.remember_running_processes();
             self.release_child()?;
             if !self.is_finished_by_begin() {
                 self.serve(&signals)?;
             }
         }
-        self.finish(links)
+        self.finish(links, &signals)
     }
 
     /// Signals that end the session or have probes of their own.
@@ -250,7 +251,10 @@ impl Session<'_> {
             let mut over = false;
             for token in &ready {
                 match *token {
-                    SIGNAL => over |= self.take_signals(signals)?,
+                    SIGNAL if self.take_signals(signals)? => {
+                        over = true;
+                        stop_on_signals();
+                    }
                     CHILD | PROCESS => over = true,
                     _ => {}
                 }
@@ -335,15 +339,17 @@ impl Session<'_> {
         }
     }
 
-    /// Detaches, runs the end probes, prints the maps and what was lost.
-    fn finish(&mut self, links: Links) -> Result<i32, SessionError> {
-        // A second signal stops at once, wherever we are.
-        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-            default_signal(signal);
-        }
+    /// Detaches, runs the end probes, prints the maps and what was lost. A signal that comes while a session ends by
+    /// itself changes nothing; the one after it stops us at once, wherever we are.
+    fn finish(&mut self, links: Links, signals: &Signals) -> Result<i32, SessionError> {
         self.flush(true)?;
         let misses = kernel_misses(&self.programs, &links.links);
-        drop(links);
+        for link in links.links.into_iter().chain(links.events) {
+            drop(link);
+            if self.take_signals(signals)? {
+                stop_on_signals();
+            }
+        }
         if self.exit.is_some() {
             // Whatever came after the exit was not asked for.
             self.take_records();
@@ -354,9 +360,13 @@ impl Session<'_> {
         self.run_programs(|attach| matches!(attach, Attach::End))?;
         self.drain(usize::MAX)?;
         let status = self.exit.take().unwrap_or(status);
-        if self.program.manifest.config.print_maps_on_exit {
-            self.actions.print_final_maps(&mut || false).map_err(SessionError::Output)?;
-        }
+        let mut stop = || {
+            if matches!(signals.next(), Ok(Some(libc::SIGINT | libc::SIGTERM | libc::SIGHUP))) {
+                stop_on_signals();
+            }
+            false
+        };
+        self.actions.print_final_maps(&mut stop).map_err(SessionError::Output)?;
         self.flush(true)?;
         self.report_losses()?;
         self.flush(true)?;
@@ -369,5 +379,12 @@ impl Session<'_> {
             );
         }
         Ok(status)
+    }
+}
+
+/// From here on, signals end the process.
+fn stop_on_signals() {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        default_signal(signal);
     }
 }
