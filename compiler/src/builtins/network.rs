@@ -54,15 +54,13 @@ pub(super) fn ntop(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
         }
         _ => {
             let is = checker.name(&value.ty);
-            match bytes(checker, value) {
-                Some((value, size @ (4 | 16))) => (value, size),
-                _ => {
-                    checker
-                        .error("argument-type", format!("ntop() takes an address of 4 or 16 bytes, not {is}"), span)
-                        .label(format!("this is {is}"));
-                    return None;
-                }
-            }
+            let Some((value, size @ (4 | 16))) = bytes(checker, value) else {
+                checker
+                    .error("argument-type", format!("ntop() takes an address of 4 or 16 bytes, not {is}"), span)
+                    .label(format!("this is {is}"));
+                return None;
+            };
+            (value, size)
         }
     };
     if known == Some(AF_INET6) && size == 4 {

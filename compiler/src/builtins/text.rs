@@ -82,8 +82,7 @@ pub(super) fn buf(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     };
     let value = value?;
     let own = match &value.ty {
-        Type::Array(..) | Type::Str(_) => Some(size_of(&value.ty, &checker.types.aggregates)),
-        Type::Struct(_) => Some(size_of(&value.ty, &checker.types.aggregates)),
+        Type::Array(..) | Type::Str(_) | Type::Struct(_) => Some(size_of(&value.ty, &checker.types.aggregates)),
         _ => None,
     };
     let length = match (length, own) {

@@ -115,13 +115,11 @@ impl Checker<'_> {
                     None => None,
                 };
                 let number = known.or_else(|| self.value_expr(value).and_then(|e| constant::value(&e)));
-                match number.and_then(|n| i64::try_from(n).ok()) {
-                    Some(number) => next = number,
-                    None => {
-                        self.error("not-constant", "the value of an enumerator is a constant", value.span);
-                        return None;
-                    }
-                }
+                let Some(number) = number.and_then(|n| i64::try_from(n).ok()) else {
+                    self.error("not-constant", "the value of an enumerator is a constant", value.span);
+                    return None;
+                };
+                next = number;
             }
             variants.push((name.node.clone(), next));
             next = next.wrapping_add(1);
@@ -185,13 +183,12 @@ impl Checker<'_> {
                     None => 0,
                     Some(len) => {
                         let number = self.value_expr(len).and_then(|e| constant::value(&e));
-                        match number.and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= 1 << 24) {
-                            Some(len) => len,
-                            None => {
-                                self.error("length", "the length of an array is a constant", len.span);
-                                return None;
-                            }
-                        }
+                        let number = number.and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= 1 << 24);
+                        let Some(number) = number else {
+                            self.error("length", "the length of an array is a constant", len.span);
+                            return None;
+                        };
+                        number
                     }
                 };
                 Some(if is_char && len > 0 { Type::Str(len) } else { Type::Array(Rc::new(elem), len) })

@@ -99,8 +99,7 @@ impl Checker<'_> {
             Type::Ptr(..) => "pointer".to_owned(),
             Type::Array(..) => "array".to_owned(),
             Type::Tuple(_) => "tuple".to_owned(),
-            Type::Record(_) => "record".to_owned(),
-            Type::Struct(_) => "record".to_owned(),
+            Type::Record(_) | Type::Struct(_) => "record".to_owned(),
             Type::Enum { .. } => "enum".to_owned(),
             _ => full.clone(),
         };
@@ -227,19 +226,20 @@ impl Checker<'_> {
         };
         let plain = |ty: &Type| matches!(ty, Type::Bool | Type::Int(_) | Type::Enum { .. } | Type::Ptr(..));
         let fits = match (&operand.ty, &to) {
-            (from, to) if plain(from) && plain(to) => true,
-            (from, to) if from == to => true,
-            (
-                Type::Int(_) | Type::Enum { .. },
-                Type::KernelSymbol | Type::Username | Type::ErrorText | Type::SignalName | Type::SyscallName,
-            ) => true,
-            (Type::KernelSymbol | Type::Username | Type::Timestamp { .. }, Type::Int(_)) => true,
-            (Type::Str(_), Type::Str(_)) | (Type::Buf(_), Type::Buf(_)) => true,
+            (from, to) if from == to || plain(from) && plain(to) => true,
             (Type::Int(_), Type::Array(elem, _)) | (Type::Array(elem, _), Type::Int(_)) => {
                 matches!(**elem, Type::Int(_)) && sizes(&operand.ty, &to, self)
             }
-            (Type::Tuple(from), Type::Tuple(into)) if from.len() == into.len() => true,
-            _ => false,
+            (Type::Tuple(from), Type::Tuple(into)) => from.len() == into.len(),
+            (from, to) => matches!(
+                (from, to),
+                (
+                    Type::Int(_) | Type::Enum { .. },
+                    Type::KernelSymbol | Type::Username | Type::ErrorText | Type::SignalName | Type::SyscallName
+                ) | (Type::KernelSymbol | Type::Username | Type::Timestamp { .. }, Type::Int(_))
+                    | (Type::Str(_), Type::Str(_))
+                    | (Type::Buf(_), Type::Buf(_))
+            ),
         };
         if !fits {
             let (from, into) = (self.name(&operand.ty), self.name(&to));
@@ -260,28 +260,24 @@ impl Checker<'_> {
             return Some(bytes.clone());
         }
         let value = self.value_expr(arg)?;
-        match constant::string(&value) {
-            Some(bytes) => Some(bytes.to_vec()),
-            None => {
-                let is = self.name(&value.ty);
-                self.error("not-literal", format!("{what} is a literal string"), arg.span)
-                    .label(format!("this is {is}, known only while running"));
-                None
-            }
-        }
+        let Some(bytes) = constant::string(&value) else {
+            let is = self.name(&value.ty);
+            self.error("not-literal", format!("{what} is a literal string"), arg.span)
+                .label(format!("this is {is}, known only while running"));
+            return None;
+        };
+        Some(bytes.to_vec())
     }
 
     /// An argument as a constant number.
     pub(crate) fn literal_number(&mut self, what: &str, arg: &ast::Expr) -> Option<i64> {
         let value = self.value_expr(arg)?;
-        match constant::value(&value).and_then(|n| i64::try_from(n).ok()) {
-            Some(n) => Some(n),
-            None => {
-                self.error("not-literal", format!("{what} is a constant number"), arg.span)
-                    .label("this is known only while running");
-                None
-            }
+        let number = constant::value(&value).and_then(|n| i64::try_from(n).ok());
+        if number.is_none() {
+            self.error("not-literal", format!("{what} is a constant number"), arg.span)
+                .label("this is known only while running");
         }
+        number
     }
 
     /// An argument as a number at run time, in 64 bits.

@@ -81,12 +81,29 @@ pub(crate) fn as_int(ty: &Type) -> Option<IntType> {
     }
 }
 
+/// `&&` and `||`.
+fn logic(and: bool, lhs: Expr, rhs: Expr, span: Span) -> Expr {
+    if let (Some(a), Some(b)) = (constant::value(&lhs), constant::value(&rhs)) {
+        return constant::bool(if and { a != 0 && b != 0 } else { a != 0 || b != 0 }, span);
+    }
+    let kind = ExprKind::Logical { and, lhs: Box::new(lhs), rhs: Box::new(rhs) };
+    Expr { kind, ty: Type::Bool, span }
+}
+
+/// The integer type of an operand of arithmetic; a user counts by its number.
+fn number(expr: &Expr) -> Option<IntType> {
+    as_int(&expr.ty).or(match expr.ty {
+        Type::Username => Some(IntType::U32),
+        _ => None,
+    })
+}
+
 impl Checker<'_> {
     pub(super) fn binary(&mut self, op: ast::BinOp, lhs: &ast::Expr, rhs: &ast::Expr, span: Span) -> Option<Expr> {
         match infix(op) {
             Infix::Logic { and } => {
                 let (lhs, rhs) = (self.condition(lhs), self.condition(rhs));
-                self.logic(and, lhs?, rhs?, span)
+                Some(logic(and, lhs?, rhs?, span))
             }
             Infix::Arithmetic(op) => {
                 let (lhs, rhs) = (self.value_expr(lhs), self.value_expr(rhs));
@@ -97,15 +114,6 @@ impl Checker<'_> {
                 self.compare(op, lhs?, rhs?, span)
             }
         }
-    }
-
-    fn logic(&mut self, and: bool, lhs: Expr, rhs: Expr, span: Span) -> Option<Expr> {
-        if let (Some(a), Some(b)) = (constant::value(&lhs), constant::value(&rhs)) {
-            let truth = if and { a != 0 && b != 0 } else { a != 0 || b != 0 };
-            return Some(constant::bool(truth, span));
-        }
-        let kind = ExprKind::Logical { and, lhs: Box::new(lhs), rhs: Box::new(rhs) };
-        Some(Expr { kind, ty: Type::Bool, span })
     }
 
     /// An expression as a condition: any scalar.
@@ -146,7 +154,7 @@ impl Checker<'_> {
         if matches!(op, BinOp::Div | BinOp::Mod) && constant::value(&rhs) == Some(0) {
             self.warning("division-by-zero", "division by zero", span).label("the divisor is always zero");
         }
-        let (Some(a), Some(b)) = (self.number(&lhs), self.number(&rhs)) else {
+        let (Some(a), Some(b)) = (number(&lhs), number(&rhs)) else {
             self.mismatch(symbol(op), &lhs, &rhs, span);
             return None;
         };
@@ -170,14 +178,6 @@ impl Checker<'_> {
         Some(Expr { kind: ExprKind::Binary(op, Box::new(lhs), Box::new(rhs)), ty, span })
     }
 
-    /// The integer type of a number-like operand; print-only numbers count, since scripts subtract timestamps.
-    fn number(&self, expr: &Expr) -> Option<IntType> {
-        as_int(&expr.ty).or(match expr.ty {
-            Type::Username => Some(IntType::U32),
-            _ => None,
-        })
-    }
-
     fn sign_warning(&mut self, span: Span) {
         self.warning("sign", "uint64 and a signed number meet in int64", span)
             .label("values above 9223372036854775807 become negative")
@@ -196,22 +196,15 @@ impl Checker<'_> {
         let ty = pointer.ty.clone();
         let Type::Ptr(target, _) = &ty else { return None };
         let size = i128::from(size_of(target, &self.types.aggregates).max(1));
-        let bytes = match constant::value(&number) {
-            Some(n) => constant::typed_int(n.saturating_mul(size), IntType::U64, number.span),
-            None => {
-                let at = number.span;
-                let number = convert(number, &Type::U64);
-                let scale = constant::typed_int(size, IntType::U64, at);
-                let kind = ExprKind::Binary(BinOp::Mul, Box::new(number), Box::new(scale));
-                if size == 1 {
-                    match kind {
-                        ExprKind::Binary(_, number, _) => *number,
-                        _ => return None,
-                    }
-                } else {
-                    Expr { kind, ty: Type::U64, span: at }
-                }
-            }
+        let at = number.span;
+        let bytes = if let Some(n) = constant::value(&number) {
+            constant::typed_int(n.saturating_mul(size), IntType::U64, at)
+        } else if size == 1 {
+            convert(number, &Type::U64)
+        } else {
+            let scale = constant::typed_int(size, IntType::U64, at);
+            let kind = ExprKind::Binary(BinOp::Mul, Box::new(convert(number, &Type::U64)), Box::new(scale));
+            Expr { kind, ty: Type::U64, span: at }
         };
         let at = pointer.span;
         let address = Expr { kind: ExprKind::Cast(Box::new(pointer)), ty: Type::U64, span: at };
@@ -248,13 +241,11 @@ impl Checker<'_> {
             (Type::Bool, Type::Bool) => None,
             (a, b) if as_int(a).is_some() && as_int(b).is_some() => Some(self.common_number(&lhs, &rhs)?),
             (Type::Tuple(_), Type::Tuple(_)) | (Type::Record(_), Type::Record(_)) if equality => {
-                match self.flow_of(&lhs).join(&self.flow_of(&rhs)) {
-                    Ok(flow) => Some(flow.ty()),
-                    Err(_) => {
-                        self.mismatch(comparison_symbol(op), &lhs, &rhs, span);
-                        return None;
-                    }
-                }
+                let Ok(flow) = self.flow_of(&lhs).join(&self.flow_of(&rhs)) else {
+                    self.mismatch(comparison_symbol(op), &lhs, &rhs, span);
+                    return None;
+                };
+                Some(flow.ty())
             }
             (Type::Array(a, n), Type::Array(b, m)) if equality && n == m && a == b => None,
             (Type::ProbeName, Type::Str(_)) | (Type::Str(_), Type::ProbeName) if equality => {

@@ -259,14 +259,14 @@ impl Checker<'_> {
             None => None,
         };
         let value = match value {
-            Some(Type::Aggregate(aggregate)) => match super::expr::reduced(aggregate) {
-                Some(int) => Some(Type::Int(int)),
-                None => {
+            Some(Type::Aggregate(aggregate)) => {
+                let Some(int) = super::expr::reduced(aggregate) else {
                     self.error("for-map", format!("@{} holds histograms, which have no value", map.node), map.span)
                         .help(format!("print it as a whole: `print(@{})`", map.node));
                     return;
-                }
-            },
+                };
+                Some(Type::Int(int))
+            }
             other => other,
         };
         let Some(var_id) = self.loop_variable(var) else { return };

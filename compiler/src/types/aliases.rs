@@ -1,5 +1,5 @@
 //! Fields that the kernel's headers define as macros over nested fields, which BTF cannot know, and fields that newer kernels
-//! renamed. Sources: include/net/sock.h, include/net/inet_sock.h, include/net/inet_timewait_sock.h of Linux.
+//! renamed. Sources: `include/net/sock.h`, `include/net/inet_sock.h`, `include/net/inet_timewait_sock.h` of Linux.
 
 /// A macro over nested fields.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Macro constants of kernel and libc headers that BTF cannot know, for Linux on `x86_64` and aarch64. Sources: the uapi headers
 //! named at each group.
 
-/// include/uapi/asm-generic/signal.h, arch/x86/include/uapi/asm/signal.h.
+/// `include/uapi/asm-generic/signal.h`, `arch/x86/include/uapi/asm/signal.h`.
 pub const SIGNALS: &[(&str, i64)] = &[
     ("SIGHUP", 1),
     ("SIGINT", 2),
@@ -38,7 +38,7 @@ pub const SIGNALS: &[(&str, i64)] = &[
     ("SIGSYS", 31),
 ];
 
-/// include/uapi/asm-generic/errno-base.h and errno.h.
+/// `include/uapi/asm-generic/errno-base.h` and errno.h.
 const ERRORS: &[(&str, i64)] = &[
     ("EPERM", 1),
     ("ENOENT", 2),
@@ -116,7 +116,7 @@ const ERRORS: &[(&str, i64)] = &[
     ("ERESTARTSYS", 512),
 ];
 
-/// include/linux/socket.h; PF_* have the same values.
+/// `include/linux/socket.h`; `PF_*` have the same values.
 const FAMILIES: &[(&str, i64)] = &[
     ("AF_UNSPEC", 0),
     ("AF_UNIX", 1),
@@ -137,8 +137,8 @@ const FAMILIES: &[(&str, i64)] = &[
     ("PF_PACKET", 17),
 ];
 
-/// include/uapi/asm-generic/fcntl.h, include/uapi/linux/stat.h, include/uapi/linux/fcntl.h, include/linux/fs.h. The values
-/// that aarch64 has elsewhere (O_DIRECTORY and its like) are those of x86_64.
+/// `include/uapi/asm-generic/fcntl.h`, `include/uapi/linux/stat.h`, `include/uapi/linux/fcntl.h`, `include/linux/fs.h`. The values
+/// that aarch64 has elsewhere (`O_DIRECTORY` and its like) are those of `x86_64`.
 const FILES: &[(&str, i64)] = &[
     ("O_RDONLY", 0),
     ("O_WRONLY", 1),
@@ -189,7 +189,7 @@ const FILES: &[(&str, i64)] = &[
     ("NAME_MAX", 255),
 ];
 
-/// include/linux/sched.h.
+/// `include/linux/sched.h`.
 const TASKS: &[(&str, i64)] = &[
     ("TASK_RUNNING", 0),
     ("TASK_INTERRUPTIBLE", 1),
@@ -220,7 +220,7 @@ const TASKS: &[(&str, i64)] = &[
     ("WNOHANG", 1),
 ];
 
-/// include/uapi/linux/if_ether.h, include/net/tcp.h, include/uapi/linux/tcp.h.
+/// `include/uapi/linux/if_ether.h`, `include/net/tcp.h`, `include/uapi/linux/tcp.h`.
 const NETWORK: &[(&str, i64)] = &[
     ("ETH_P_IP", 0x0800),
     ("ETH_P_ARP", 0x0806),
@@ -241,7 +241,7 @@ const NETWORK: &[(&str, i64)] = &[
     ("SHUT_RDWR", 2),
 ];
 
-/// include/linux/capability.h, include/uapi/linux/capability.h, include/linux/kdev_t.h, limits of C.
+/// `include/linux/capability.h`, `include/uapi/linux/capability.h`, `include/linux/kdev_t.h`, limits of C.
 const OTHERS: &[(&str, i64)] = &[
     ("CAP_CHOWN", 0),
     ("CAP_DAC_OVERRIDE", 1),
@@ -277,8 +277,8 @@ const OTHERS: &[(&str, i64)] = &[
     ("MAX_ERRNO", 4095),
 ];
 
-/// Enumerators that BTF has as well, and then with their enum: include/uapi/linux/in.h, include/net/tcp_states.h,
-/// include/linux/net.h, include/linux/blk_types.h.
+/// Enumerators that BTF has as well, and then with their enum: `include/uapi/linux/in.h`, `include/net/tcp_states.h`,
+/// `include/linux/net.h`, `include/linux/blk_types.h`.
 const ENUMERATORS: &[(&str, i64)] = &[
     ("IPPROTO_IP", 0),
     ("IPPROTO_ICMP", 1),

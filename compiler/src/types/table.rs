@@ -210,7 +210,6 @@ impl<'t> TypeTable<'t> {
         };
         let id = btf.resolve(id);
         Some(match btf.get(id) {
-            BtfType::Void => Type::Void,
             BtfType::Int(int) if int.bool => Type::Bool,
             BtfType::Int(int) => match int.size {
                 size @ (1 | 2 | 4 | 8) => {
