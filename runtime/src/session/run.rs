@@ -66,6 +66,12 @@ pub struct Options {
     pub tracefs: Option<PathBuf>,
 }
 
+/// Records handled at the end: more than a ring buffer holds, for probes may go on sending.
+const LAST_BATCH: usize = 1 << 20;
+
+/// Links that are closed before the last output, so that nothing changes under it. The close of more takes seconds.
+const FEW_SLOW_LINKS: usize = 8;
+
 const RING: u64 = 0;
 const SIGNAL: u64 = 1;
 const CHILD: u64 = 2;
@@ -269,7 +275,7 @@ impl Session<'_> {
             }
             if over {
                 if !emptied {
-                    self.drain(usize::MAX)?;
+                    self.drain(LAST_BATCH)?;
                 }
                 break;
             }
@@ -339,26 +345,24 @@ impl Session<'_> {
         }
     }
 
-    /// Detaches, runs the end probes, prints the maps and what was lost. A signal that comes while a session ends by
-    /// itself changes nothing; the one after it stops us at once, wherever we are.
+    /// Detaches, runs the end probes, prints the maps and what was lost. Where detaching takes long, the output comes first. A
+    /// signal that comes while a session ends by itself changes nothing; the one after it stops us at once.
     fn finish(&mut self, links: Links, signals: &Signals) -> Result<i32, SessionError> {
         self.flush(true)?;
         let misses = kernel_misses(&self.programs, &links.links);
-        for link in links.links.into_iter().chain(links.events) {
-            drop(link);
-            if self.take_signals(signals)? {
-                stop_on_signals();
-            }
+        let mut links = Some(links);
+        if links.as_ref().is_some_and(|l| l.slow <= FEW_SLOW_LINKS) {
+            links.take().unwrap_or_default().close();
         }
         if self.exit.is_some() {
             // Whatever came after the exit was not asked for.
             self.take_records();
         } else {
-            self.drain(usize::MAX)?;
+            self.drain(LAST_BATCH)?;
         }
         let status = self.exit.take().unwrap_or(0);
         self.run_programs(|attach| matches!(attach, Attach::End))?;
-        self.drain(usize::MAX)?;
+        self.drain(LAST_BATCH)?;
         let status = self.exit.take().unwrap_or(status);
         let mut stop = || {
             if matches!(signals.next(), Ok(Some(libc::SIGINT | libc::SIGTERM | libc::SIGHUP))) {
@@ -368,6 +372,8 @@ impl Session<'_> {
         };
         self.actions.print_final_maps(&mut stop).map_err(SessionError::Output)?;
         self.flush(true)?;
+        stop();
+        links.take().unwrap_or_default().close();
         self.report_losses()?;
         self.flush(true)?;
         for line in self.losses.summary() {

@@ -30,7 +30,7 @@ pub(super) fn attach(
     let event =
         perf::function(Scope::Cpu(env.first_cpu()), pmu.kind, config, &target, offset).map_err(|e| explain(&e))?;
     let link = bpf::link_perf_event(program, event.as_fd(), cookie)?;
-    Ok(Links { links: vec![link], events: vec![event], probes: 1 })
+    Ok(Links { links: vec![link], events: vec![event], probes: 1, slow: 1 })
 }
 
 /// The kernel's name of a function in a module; `vmlinux` stands for the kernel itself.

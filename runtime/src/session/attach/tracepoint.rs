@@ -31,7 +31,7 @@ pub(super) fn attach(
     };
     let event = perf::tracepoint(Scope::Cpu(env.first_cpu()), id)?;
     let link = bpf::link_perf_event(program, event.as_fd(), cookie)?;
-    Ok(Links { links: vec![link], events: vec![event], probes: 1 })
+    Ok(Links { links: vec![link], events: vec![event], probes: 1, slow: 1 })
 }
 
 pub(super) fn attach_raw(program: BorrowedFd<'_>, event: &str, cookie: u64) -> Result<Links, Failure> {
@@ -42,5 +42,5 @@ pub(super) fn attach_raw(program: BorrowedFd<'_>, event: &str, cookie: u64) -> R
         }
         Err(e) => return Err(e.into()),
     };
-    Ok(Links { links: vec![link], events: Vec::new(), probes: 1 })
+    Ok(Links { links: vec![link], probes: 1, ..Links::default() })
 }

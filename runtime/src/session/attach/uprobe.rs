@@ -31,5 +31,5 @@ pub(super) fn attach(
         Err(e) => return Err(e.into()),
     };
     let link = bpf::link_perf_event(program, event.as_fd(), cookie)?;
-    Ok(Links { links: vec![link], events: vec![event], probes: 1 })
+    Ok(Links { links: vec![link], events: vec![event], probes: 1, slow: 1 })
 }
