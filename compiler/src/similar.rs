@@ -3,7 +3,11 @@
 /// The candidate with the fewest typing mistakes (letters added, left out, changed or swapped), when there are few enough for the length
 /// of the name: about one per three letters. Of several equally close ones the first.
 pub fn closest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    let limit = (name.chars().count().div_ceil(3)).min(4);
+    let limit = match name.chars().count() {
+        // Every other single letter would be as close.
+        0 | 1 => return None,
+        length => length.div_ceil(3).min(4),
+    };
     candidates
         .into_iter()
         .filter(|c| *c != name)
@@ -70,7 +74,8 @@ mod tests {
         assert_eq!(closest("kprobes", names), Some("kprobe"));
         assert_eq!(closest("intervall", names), Some("interval"));
         assert_eq!(closest("xyz", names), None);
-        assert_eq!(closest("p", ["q", "pid"]), Some("q"));
+        assert_eq!(closest("p", ["q", "pid"]), None);
+        assert_eq!(closest("pd", ["q", "pid"]), Some("pid"));
         assert_eq!(closest("", names), None);
     }
 }

@@ -8,7 +8,7 @@ use tapline_grammar::span::Span;
 use super::{Checker, constant, strip_address};
 use crate::similar::closest;
 use crate::typed::{BinOp, Expr, ExprKind};
-use crate::types::aliases::{Alias, alias, renamed};
+use crate::types::aliases::{Alias, alias, alias_names, renamed};
 use crate::types::{AddrSpace, IntType, StructField, StructId, Type};
 
 impl Checker<'_> {
@@ -83,7 +83,8 @@ impl Checker<'_> {
         }
         match self.types.fields(id) {
             Some(fields) => {
-                let known: Vec<String> = fields.iter().map(|f| f.name.clone()).collect();
+                let own = fields.iter().map(|f| f.name.clone());
+                let known: Vec<String> = own.chain(alias_names(&owner).map(str::to_owned)).collect();
                 self.unknown_field(&owner, name, at, &known);
             }
             None => {

@@ -18,6 +18,9 @@ use crate::types::layout::size_of;
 use crate::types::record::{is_data_loc, parse_format, record_fields};
 use crate::types::{AddrSpace, IntType, Type};
 
+/// The first bytes of a tracepoint's record hold a pointer of the kernel's while a program runs.
+const HIDDEN_BYTES: u32 = 8;
+
 impl Checker<'_> {
     /// The address space of numbers that are used as addresses.
     pub(crate) fn default_space(&self) -> AddrSpace {
@@ -241,12 +244,27 @@ impl Checker<'_> {
             return None;
         };
         let wanted = format.get(at..=at)?;
+        if wanted.iter().any(|f| f.offset < HIDDEN_BYTES) {
+            self.error("hidden-field", format!("`{}` cannot be read by a BPF program", name.node), name.span)
+                .label("the kernel hides the fields that all tracepoints share")
+                .help("`tid` is the thread that was running, `cpu` its processor");
+            return None;
+        }
         let field = record_fields(wanted, category == "syscalls", &mut self.types).into_iter().next()?;
         let dynamic = wanted.iter().any(is_data_loc);
         let word = Self::context_word(field.offset, field.ty, span);
         if !dynamic {
             return Some(word);
         }
+        let word = match wanted.first() {
+            // Counted from the end of the word, and not from the start of the record. The place is in the low half.
+            Some(f) if f.ty.starts_with("__rel_loc") => {
+                let end = constant::typed_int(i128::from(f.offset + f.size), IntType::U32, span);
+                let sum = ExprKind::Binary(crate::typed::BinOp::Add, Box::new(word), Box::new(end));
+                Expr { kind: sum, ty: Type::U32, span }
+            }
+            _ => word,
+        };
         let text = Type::Ptr(Rc::new(Type::Int(IntType { size: 1, signed: true })), AddrSpace::Kernel);
         Some(Expr { kind: ExprKind::Call(Op::DataLoc, vec![word]), ty: text, span })
     }

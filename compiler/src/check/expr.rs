@@ -6,6 +6,7 @@ use tapline_grammar::span::Span;
 use super::flow::Flow;
 use super::{Checker, constant, convert};
 use crate::builtins::{self, Call};
+use crate::probes::Access;
 use crate::program::Aggregate;
 use crate::similar::closest;
 use crate::typed::{Expr, ExprKind, Op};
@@ -124,6 +125,7 @@ impl Checker<'_> {
             return self.argument(n, span);
         }
         if name == "args" {
+            self.require(Access::Args, "args", span)?;
             self.error("args", "`args` is used with a field: `args.name`", span)
                 .help("`tapline -lv 'provider:…'` lists the fields of a probe");
             return None;
@@ -140,11 +142,17 @@ impl Checker<'_> {
         let names = builtins::names().chain(["args", "arg0", "arg1"]).chain(constants::names());
         let close = closest(name, names).map(str::to_owned);
         let variable = self.scope.find(name).is_some();
+        let constant =
+            close.is_none() && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
         let report = self
             .error("unknown-name", format!("unknown name `{name}`"), span)
             .label("no builtin, constant or enumerator of this name");
         if variable {
             report.help(format!("variables are written with a dollar sign: `${name}`"));
+        } else if constant {
+            report.help(format!(
+                "a constant of a header that tapline does not know is defined with `#define {name} value`"
+            ));
         } else {
             report.suggest(close);
         }
@@ -262,8 +270,11 @@ impl Checker<'_> {
         let value = self.value_expr(arg)?;
         let Some(bytes) = constant::string(&value) else {
             let is = self.name(&value.ty);
-            self.error("not-literal", format!("{what} is a literal string"), arg.span)
-                .label(format!("this is {is}, known only while running"));
+            let label = match value.ty {
+                Type::Str(_) => "this is known only while running".to_owned(),
+                _ => format!("this is {is}"),
+            };
+            self.error("not-literal", format!("{what} is a literal string"), arg.span).label(label);
             return None;
         };
         Some(bytes.to_vec())

@@ -281,7 +281,8 @@ impl Checker<'_> {
                 let (was, is) = (self.name(&was), self.name(&is));
                 self.error("map-key", format!("the key of @{name} is {was} elsewhere, and {is} here"), span)
                     .label(format!("this is {is}"))
-                    .also(first, format!("the key was first used here, as {was}"));
+                    .also(first, format!("the key was first used here, as {was}"))
+                    .help("all keys of a map have one type: use another map for the other keys");
                 false
             }
         }

@@ -125,15 +125,21 @@ impl Checker<'_> {
     }
 
     pub(super) fn unknown_type(&mut self, name: &str, span: Span, composite: bool) {
-        let close = if composite { None } else { closest(name, predefined_names()).map(str::to_owned) };
         let blind = self.types.is_blind();
+        let close = match name.split_once(' ') {
+            Some((keyword @ ("struct" | "union" | "enum"), tag)) => {
+                self.types.closest_tag(keyword, tag).map(|close| format!("{keyword} {close}"))
+            }
+            _ => closest(name, predefined_names()).map(str::to_owned),
+        };
+        let guessed = close.is_some();
         let report = self
             .error("unknown-type", format!("unknown type `{name}`"), span)
             .label("neither the kernel nor the script defines it")
             .suggest(close);
         if blind {
             report.note("this kernel has no BTF, so that its types are not known");
-        } else if composite {
+        } else if composite && !guessed {
             report.help(format!("define it at the top of the script: `{name} {{ … }};`"));
         }
     }

@@ -122,7 +122,7 @@ impl<'a> Expander<'a> {
     fn no_match(&mut self, name: &str, candidates: &[MacroDef], args: &[Expr], span: Span) {
         let mut d = Diagnostic::error("macro-arguments", format!("no macro `{name}` takes these arguments"), span);
         for def in candidates {
-            d = d.also(def.name.span, format!("`{}` takes {}", form(def), def.params.len()));
+            d = d.also(def.name.span, format!("`{}` is defined here", form(def)));
             let wrong = def.params.iter().zip(args).find(|(param, arg)| !fits(param, arg));
             if let Some((param, arg)) = wrong.filter(|_| def.params.len() == args.len()) {
                 let what = match param {

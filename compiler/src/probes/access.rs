@@ -75,7 +75,7 @@ pub fn require(provider: &Provider, access: Access, builtin: &str, span: Span) -
     let offering: Vec<&str> = PROVIDERS.iter().filter(|p| p.access.contains(&access)).map(|p| p.name).collect();
     let message = format!("`{builtin}` is not available in {} probes", provider.name);
     let mut d = Diagnostic::error("not-available-here", message, span)
-        .label(format!("a {} probe has no such value", provider.name))
+        .label("the event has no such value")
         .note(format!("`{builtin}` is available in: {}", offering.join(", ")));
     if let Some(help) = instead(provider, access) {
         d = d.help(help);

@@ -44,7 +44,7 @@ pub(super) fn rate(request: &Request<'_>) -> Result<(String, Sampling), ProbeErr
         if ns < SHORTEST_NS {
             let d = request.invalid(0, format!("a period of {ns} ns is too short")).label("shorter than 1us");
             return Err(ProbeError::invalid(
-                d.help(format!("a bare number counts nanoseconds: for {ns} seconds write `{provider}:s:{ns}`")),
+                d.help(format!("a bare number counts nanoseconds; `{provider}:s:{ns}` counts seconds")),
             ));
         }
         return Ok((format!("{provider}:us:{}", ns / 1_000), Sampling::PeriodNs(ns)));

@@ -31,7 +31,7 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
         let message = format!("this kernel has no {}s", request.provider.name);
         let d = Diagnostic::error("no-kprobes", message, request.span)
             .label("the function exists, but cannot be probed")
-            .note("the kernel was built without CONFIG_KPROBE_EVENTS")
+            .note("it was probably built without CONFIG_KPROBE_EVENTS")
             .help("trace a tracepoint or raw tracepoint instead: `tapline -l 'tracepoint:*'` lists them");
         return Err(ProbeError::invalid(d));
     }

@@ -176,7 +176,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["t"],
         probetype: "tracepoint",
         form: "tracepoint:category:event",
-        parts: 2..=2,
+        parts: 1..=2,
         reentrant: false,
         access: &[Args],
         resolve: Some(tracepoint::resolve),
@@ -407,12 +407,8 @@ impl Request<'_> {
     fn missing(&self, what: &str, name: &str, source: ProbeSource) -> Diagnostic {
         let message = format!("there is no {what} `{name}` on this system");
         let mut d = Diagnostic::error("missing-probe", message, self.span).label("does not exist here");
-        let similar = self.target.similar_probes(source, name);
-        if !similar.is_empty() {
-            let list: Vec<String> = similar.iter().map(|s| format!("`{s}`")).collect();
-            let question = if list.len() == 1 { "did you mean" } else { "names close to it:" };
-            let mark = if list.len() == 1 { "?" } else { "" };
-            d = d.help(format!("{question} {}{mark}", list.join(", ")));
+        if let Some(help) = close_names(&self.target.similar_probes(source, name)) {
+            d = d.help(help);
         }
         d
     }
@@ -449,6 +445,15 @@ pub fn fixed_names() -> Vec<String> {
     all.extend(software::names().map(|n| format!("software:{n}:")));
     all.sort();
     all
+}
+
+/// Names that may have been meant, as a help line.
+fn close_names(names: &[String]) -> Option<String> {
+    match names {
+        [] => None,
+        [one] => Some(format!("did you mean `{one}`?")),
+        more => Some(format!("names close to it: `{}`", more.join("`, `"))),
+    }
 }
 
 /// The text has a wildcard.

@@ -212,7 +212,7 @@ fn mistakes() {
         ("kprobe:vfs_read+x", "`x` is not an offset"),
         ("kretprobe:vfs_read+4", "a kretprobe has no offset; leave the offset away, or use a kprobe"),
         ("kprobe:vfs_*+4", "an offset needs the name of one function"),
-        ("tracepoint:x", "wrong number of parts in a tracepoint probe; its form is `tracepoint:category:event`"),
+        ("tracepoint:x", "the category of the tracepoint `x` is missing; its form is `tracepoint:category:event`"),
         ("interval:foo:1", "`foo` is not a unit of time; units are: s, ms, us, hz"),
         ("interval:MS:1", "`MS` is not a unit of time; units are: s, ms, us, hz"),
         ("interval:s:0", "the rate of an interval probe must be a positive integer"),
@@ -221,7 +221,7 @@ fn mistakes() {
         ("interval:s", "`s` is not a duration; say how often: `interval:s:1`"),
         (
             "interval:1",
-            "a period of 1 ns is too short; a bare number counts nanoseconds: for 1 seconds write `interval:s:1`",
+            "a period of 1 ns is too short; a bare number counts nanoseconds; `interval:s:1` counts seconds",
         ),
         ("interval:s:99999999999999", "this period is longer than 290 years"),
         ("software:bogus:1", "`bogus` is not a software event; events are: "),
@@ -237,7 +237,7 @@ fn mistakes() {
         ("uprobe:app:m*+1", "an offset needs the name of one function"),
         ("uprobe:*:main", "a wildcard in the file of a uprobe is not supported yet"),
         ("uretprobe:app:main+4", "a uretprobe has no offset; leave the offset away, or use a uprobe"),
-        ("uprobe:app:read_lime", "`/usr/bin/app` has no function `read_lime`; names close to it: `read_line`"),
+        ("uprobe:app:read_lime", "`/usr/bin/app` has no function `read_lime`; did you mean `read_line`?"),
         (
             "uprobe:/bin/nope:main",
             "there is no program or library `/bin/nope`; the path is looked up where tapline runs",

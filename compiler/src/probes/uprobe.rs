@@ -1,7 +1,7 @@
 //! `uprobe:file:function[+offset]` and `uretprobe:file:function`: functions of programs and libraries, by their ELF symbols, with
 //! wildcards in the function.
 
-use super::{Concrete, ProbeError, Request, Resolved, has_wildcard};
+use super::{Concrete, ProbeError, Request, Resolved, close_names, has_wildcard};
 use crate::diagnostic::Diagnostic;
 use crate::expand::Context;
 use crate::number;
@@ -101,6 +101,8 @@ fn no_function(request: &Request<'_>, path: &str, file: &str, function: &str) ->
     if all.is_empty() {
         return d.note("it has no symbols at all: it was stripped").help("install its debugging symbols");
     }
-    let close = similar(function, all.iter().map(|f| f.name.as_str()));
-    if close.is_empty() { d } else { d.help(format!("names close to it: `{}`", close.join("`, `"))) }
+    match close_names(&similar(function, all.iter().map(|f| f.name.as_str()))) {
+        Some(help) => d.help(help),
+        None => d,
+    }
 }

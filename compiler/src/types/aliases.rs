@@ -106,6 +106,11 @@ const RENAMED: &[(&str, &str, &[&str])] = &[
     ("struct dentry", "d_iname", &["d_shortname", "string"]),
 ];
 
+/// Names of all aliases of a struct, for "did you mean".
+pub fn alias_names(owner: &str) -> impl Iterator<Item = &'static str> {
+    ALIASES.iter().filter(move |alias| alias.owner == owner).map(|alias| alias.name)
+}
+
 /// The nested field behind a macro.
 pub fn alias(owner: &str, name: &str) -> Option<&'static Alias> {
     ALIASES.iter().find(|alias| alias.name == name && alias.owner == owner)

@@ -11,6 +11,7 @@ use super::btf::{Btf, BtfType, Composite, KindSet, TypeId};
 use super::layout::size_of;
 use super::names::predefined;
 use super::{AddrSpace, Aggregates, EnumDef, EnumId, IntType, StructDef, StructField, StructId, Type};
+use crate::similar::closest;
 use crate::typed::Bits;
 
 /// Pointers to pointers, arrays of arrays and anonymous members inside each other, at most.
@@ -51,6 +52,23 @@ impl<'t> TypeTable<'t> {
     /// True when there is no BTF to ask.
     pub fn is_blind(&self) -> bool {
         self.btf.is_none()
+    }
+
+    /// Of all structs, unions or enums, as the keyword says, the name that is closest to a misspelt one. Reads all names: for
+    /// messages only.
+    pub fn closest_tag(&self, keyword: &str, tag: &str) -> Option<String> {
+        let kinds = match keyword {
+            "struct" => KindSet::STRUCT,
+            "union" => KindSet::UNION,
+            _ => KindSet::ENUM,
+        };
+        let own = self.structs_by_name.keys().chain(self.enums_by_name.keys());
+        let own = own.filter_map(|full| full.strip_prefix(keyword)?.strip_prefix(' '));
+        let kernel = self
+            .btf
+            .into_iter()
+            .flat_map(|btf| btf.own_ids().filter(move |&id| kinds.contains(btf.kind(id))).map(|id| btf.name(id)));
+        closest(tag, own.chain(kernel)).map(str::to_owned)
     }
 
     /// `struct name` or `union name`.
