@@ -89,10 +89,6 @@ pub struct Cli {
     pub dry_run: bool,
     /// `--emit-elf`.
     pub emit_elf: Option<PathBuf>,
-    /// `-I`.
-    pub include_dirs: Vec<PathBuf>,
-    /// `--include`.
-    pub includes: Vec<String>,
     /// `--traceable-functions`.
     pub traceable_functions: Option<PathBuf>,
     /// Options that were given and mean nothing here, with the reason.
@@ -168,14 +164,10 @@ fn command() -> Command {
                 .short('I')
                 .value_name("DIR")
                 .action(ArgAction::Append)
-                .help("Look for included files here"),
+                .help("Accepted; headers are not read, since types come from BTF"),
         )
         .arg(
-            Arg::new("include")
-                .long("include")
-                .value_name("FILE")
-                .action(ArgAction::Append)
-                .help("Include this file before the script"),
+            Arg::new("include").long("include").value_name("FILE").action(ArgAction::Append).help("Accepted; the same"),
         )
         .arg(value("traceable-functions", "FILE", "Take the list of traceable kernel functions from a file"))
         .arg(flag("unsafe", "Allow functions that change the system"))
@@ -347,8 +339,6 @@ fn understand(matches: &ArgMatches, script: ScriptWords, as_bpftrace: bool) -> R
         stages: texts("stage"),
         dry_run: matches.get_flag("dry-run"),
         emit_elf: text("emit-elf").map(PathBuf::from),
-        include_dirs: texts("include-dir").into_iter().map(PathBuf::from).collect(),
-        includes: texts("include"),
         traceable_functions: text("traceable-functions").map(PathBuf::from),
         without_meaning: Vec::new(),
         as_bpftrace,
@@ -363,6 +353,11 @@ fn understand(matches: &ArgMatches, script: ScriptWords, as_bpftrace: bool) -> R
                 cli.named.push((name.to_owned(), value));
             }
             _ => cli.positional.push(word),
+        }
+    }
+    for name in ["include-dir", "include"] {
+        if matches.contains_id(name) {
+            cli.without_meaning.push((name, "headers are not read: types come from the kernel's BTF"));
         }
     }
     for &(name, takes_value, reason) in WITHOUT_MEANING {

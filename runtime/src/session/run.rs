@@ -96,6 +96,11 @@ pub fn run(
 
     let Loaded { mut tables, events, programs, logs } =
         DirectLoader { verifier_log: options.verifier_log }.load(program)?;
+    if options.verbose {
+        for desc in &manifest.programs {
+            eprintln!("NOTE: loaded {} ({:?}) for {} attach points", desc.symbol, desc.kind, desc.probes.len());
+        }
+    }
     for (name, log) in &logs {
         eprintln!("The verifier's log of {name}:\n{log}");
     }
