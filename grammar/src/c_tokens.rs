@@ -43,6 +43,14 @@ impl<'p, 't> Declarations<'p, 't> {
         if raw.is_empty() {
             return end;
         }
+        if !self.cpp.is_header()
+            && let Some(brace) = function_body(&raw)
+        {
+            let span = Span::new(self.file, brace.0, brace.2);
+            let error = SyntaxError::new("a function in C cannot be part of a script", span);
+            sinks.errors.push(error.help("write it as `macro name(…) { … }` or `fn name(…) : type { … }`"));
+            return end;
+        }
         // Taken out while the tokens borrow their texts; nothing below defines a macro.
         let macros = self.cpp.take_macros();
         let mut toks = Vec::with_capacity(raw.len());
@@ -144,9 +152,7 @@ impl<'p, 't> Declarations<'p, 't> {
             Some(Tok::Ident(_)) => return true,
             _ => {}
         }
-        // A parameter list before the brace: a function.
-        let brace = toks.iter().position(|t| t.1 == Tok::LBrace).and_then(|b| b.checked_sub(1));
-        if matches!(brace.and_then(|b| toks.get(b)), Some((_, Tok::RParen, _))) && !is_attribute(toks) {
+        if function_body(toks).is_some() {
             return true;
         }
         match self.next(pos) {
@@ -159,6 +165,13 @@ impl<'p, 't> Declarations<'p, 't> {
             _ => true,
         }
     }
+}
+
+/// The brace that opens the body of a function: a parameter list stands before it.
+fn function_body<'m>(toks: &[Located<'m>]) -> Option<Located<'m>> {
+    let brace = toks.iter().position(|t| t.1 == Tok::LBrace)?;
+    let before = toks.get(brace.checked_sub(1)?)?;
+    (before.1 == Tok::RParen && !is_attribute(toks)).then(|| toks.get(brace).copied())?
 }
 
 /// Whether the parentheses before the first brace are those of an attribute.

@@ -44,6 +44,8 @@ pub(crate) struct Preprocessor {
     file: FileId,
     macros: HashMap<String, MacroText>,
     conditions: Vec<Condition>,
+    /// The file is a header: what a script cannot use is no mistake there.
+    header: bool,
 }
 
 /// Where items, errors and comments go.
@@ -63,7 +65,16 @@ impl Preprocessor {
         for (name, value) in &opts.defines {
             macros.insert(name.clone(), MacroText { params: None, body: value.clone() });
         }
-        Preprocessor { file, macros, conditions: Vec::new() }
+        Preprocessor { file, macros, conditions: Vec::new(), header: false }
+    }
+
+    /// The file is a header.
+    pub(crate) fn in_header(&mut self) {
+        self.header = true;
+    }
+
+    pub(crate) fn is_header(&self) -> bool {
+        self.header
     }
 
     /// Takes the macros out, to be put back with [`Self::put_macros`].
@@ -97,7 +108,8 @@ impl Preprocessor {
         let word_len = body.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(body.len());
         let word = body.get(..word_len).unwrap_or_default();
         let rest = end - body.len() + word_len..end;
-        let keep = CItemKind::Directive(line.trim_end().to_owned());
+        let kept = line.trim_end_matches(|c: char| c.is_whitespace() || c == '\\');
+        let keep = CItemKind::Directive(kept.to_owned());
         let kind = match word {
             "include" | "include_next" | "import" => include(text, rest, span, sinks.errors),
             "define" => self.define(text, rest, span, sinks.errors),

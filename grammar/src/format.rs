@@ -66,7 +66,8 @@ fn piece_of(printer: &mut Printer<'_>, piece: &Piece, file: FileId) {
         PieceKind::Verbatim => {
             // A backslash that continues a line which is not there goes with the blanks.
             let text = printer.text.get(range).unwrap_or_default();
-            printer.word(text.trim_end_matches(|c: char| c.is_whitespace() || c == '\\'));
+            let kept = text.trim_end_matches(|c: char| c.is_whitespace() || c == '\\');
+            printer.word(kept);
         }
         PieceKind::Code(until) => {
             let mut comments = Vec::new();

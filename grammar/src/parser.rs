@@ -58,7 +58,8 @@ pub(crate) fn run(file: FileId, text: &str, opts: &ParseOptions) -> Output {
         cpp: Preprocessor::new(file, opts),
     };
     let mut script = Script::default();
-    let mut start = 0;
+    // Some editors put a byte order mark in front.
+    let mut start = if text.starts_with('\u{feff}') { 3 } else { 0 };
     if text.starts_with("#!") {
         start = text.find('\n').unwrap_or(text.len());
         let line = text.get(..start).unwrap_or_default().trim_end().to_owned();
@@ -111,6 +112,7 @@ pub(crate) fn header(file: FileId, text: &str, opts: &ParseOptions) -> (Vec<Item
         pieces: Vec::new(),
         cpp: Preprocessor::new(file, opts),
     };
+    parser.cpp.in_header();
     parser.c_items();
     (parser.items, parser.errors)
 }

@@ -206,6 +206,10 @@ impl Reader<'_> {
                 tok => tok,
             };
             first = false;
+            // An action begins although the predicate was not closed: the parser says so, and the probe ends where it should.
+            if tok == Tok::LBrace && self.open.is_empty() && self.toks.last().is_some_and(|t| !t.1.wants_operand()) {
+                self.in_predicate = false;
+            }
             self.toks.push((span.start, tok, span.end));
             match tok {
                 Tok::LBrace | Tok::LParen | Tok::LBracket => self.open.push((span.start, tok)),
@@ -311,7 +315,7 @@ pub(crate) fn starts_probe(text: &str, word: &str, pos: usize) -> bool {
 /// How far a string without its closing quote reaches: to the end of the line, less the brackets and semicolons there.
 fn open_string_len(rest: &str) -> usize {
     let line = rest.split('\n').next().unwrap_or_default();
-    line.trim_end_matches([')', ']', '}', ';', ' ', '\t', '\r']).len()
+    line.trim_end_matches([')', ']', '}', ';', ' ', '\t', '\r', '\\']).len()
 }
 
 /// The length of what follows the opening quote of a character literal.

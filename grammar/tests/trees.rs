@@ -302,7 +302,8 @@ fn render(text: &str, errors: &[SyntaxError]) -> String {
         let column = before.get(line_start..).unwrap_or_default().chars().count();
         let width = text.get(start..end).unwrap_or_default().lines().next().unwrap_or_default().chars().count().max(1);
         let number = before.matches('\n').count() + 1;
-        writeln!(out, "  {number} | {line}\n    | {}{} {words}", " ".repeat(column), "^".repeat(width))
+        let marks = format!("    | {}{} {words}", " ".repeat(column), "^".repeat(width));
+        writeln!(out, "  {number} | {line}\n{}", marks.trim_end())
     };
     for error in errors {
         let _ = writeln!(out, "error: {}", error.message);
@@ -406,6 +407,9 @@ const MISTAKES: &[&str] = &[
     "begin { import x; }",
     "begin { fn f() { } }",
     "begin { $0; }",
+    "static inline int f(int a) { return a; }\nbegin { }",
+    "struct a *f(int a) { return 0; }\nbegin { }",
+    "kprobe:f /pid == 1 { print(1); }\nkprobe:g { x = 1; }",
 ];
 
 #[test]
@@ -422,6 +426,7 @@ fn messages() {
 fn several_mistakes_in_one_run() {
     let text = r#"#include stdio.h
 config = { max_map_keys 5 }
+kprobe:vfs_write /pid == 1 { print(1); }
 kprobe:vfs_read /pid == / {
   $x = (1 + ;
   if ($x = 1) { print($x); }
