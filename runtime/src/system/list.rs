@@ -4,12 +4,14 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use tapline_compiler::program::{Attach, ProbeDesc};
 use tapline_compiler::target::{Feature, Glob, ProbeSource, Target, TargetError};
 use tapline_compiler::types::btf::print::{definition, type_name};
 use tapline_compiler::types::btf::{Btf, BtfType, FuncProto, KindSet, TypeId};
 
+use super::functions::Function;
 use super::{System, binaries};
 use crate::symbols::elf::{ElfError, ElfSymbols};
 
@@ -276,15 +278,16 @@ impl Lister<'_> {
                 self.line(&format!("{provider}:{}", function.name))?;
             }
             if self.verbose {
-                self.function_arguments(function.name, provider == "kretprobe")?;
+                self.function_arguments(function, provider == "kretprobe")?;
             }
         }
         Ok(())
     }
 
-    fn function_arguments(&mut self, function: &str, is_return: bool) -> Result<(), ListError> {
-        let Some(btf) = self.system.btf() else { return Ok(()) };
-        let Some(proto) = btf.function(function) else { return Ok(()) };
+    fn function_arguments(&mut self, function: Function<'_>, is_return: bool) -> Result<(), ListError> {
+        let module = function.module.and_then(|module| self.system.module_btf(module));
+        let Some(btf) = module.as_deref().or(self.system.btf()) else { return Ok(()) };
+        let Some(proto) = btf.function(function.name) else { return Ok(()) };
         if is_return {
             let name = type_name(btf, proto.ret);
             return self.argument(&if proto.ret == TypeId::VOID { name } else { format!("{name} retval") });
@@ -356,19 +359,26 @@ impl Lister<'_> {
 
     fn types(&mut self, word: &str, kinds: KindSet, pattern: &str) -> Result<(), ListError> {
         let glob = Glob::new(pattern.trim_end_matches([',', ';']));
-        let btf = self.system.kernel_btf().map_err(|why| TargetError::Io(why.to_owned()))?;
-        let mut found: Vec<(&str, TypeId)> = btf
-            .own_ids()
-            .filter(|&id| kinds.contains(btf.kind(id)))
-            .map(|id| (btf.name(id), id))
-            .filter(|(name, _)| !name.is_empty() && glob.matches(name))
-            .collect();
-        found.sort_unstable();
-        found.dedup_by_key(|(name, _)| *name);
-        for (name, id) in found {
-            match definition(btf, id) {
-                Some(text) if self.verbose => self.line(&format!("vmlinux: {text}\n"))?,
-                _ => self.line(&format!("{word} {name}"))?,
+        let kernel = self.system.kernel_btf().map_err(|why| TargetError::Io(why.to_owned()))?;
+        let modules = self.system.modules_with_btf();
+        let modules = modules.iter().filter_map(|name| Some((name.as_str(), self.system.module_btf(name)?)));
+        let mut listed = BTreeSet::new();
+        for (module, btf) in std::iter::once(("vmlinux", Rc::clone(kernel))).chain(modules) {
+            let mut found: Vec<(&str, TypeId)> = btf
+                .own_ids()
+                .filter(|&id| kinds.contains(btf.kind(id)))
+                .map(|id| (btf.name(id), id))
+                .filter(|(name, _)| !name.is_empty() && glob.matches(name))
+                .collect();
+            found.sort_unstable();
+            found.dedup_by_key(|(name, _)| *name);
+            for (name, id) in found {
+                match definition(&btf, id) {
+                    Some(text) if self.verbose => self.line(&format!("{module}: {text}\n"))?,
+                    // By name alone a type of a module is that of the kernel.
+                    _ if listed.insert(name.to_owned()) => self.line(&format!("{word} {name}"))?,
+                    _ => {}
+                }
             }
         }
         Ok(())
@@ -380,9 +390,10 @@ impl Lister<'_> {
             return Ok(());
         }
         match &probe.attach {
-            Attach::Kprobe { function, .. } => {
+            Attach::Kprobe { function, module, .. } => {
                 let is_return = probe.name.starts_with("kretprobe:");
-                self.function_arguments(function, is_return)
+                let module = module.as_deref().filter(|module| *module != "vmlinux");
+                self.function_arguments(Function { name: function, module }, is_return)
             }
             Attach::Tracepoint { category, event } => self.tracepoint_arguments(&format!("{category}:{event}")),
             Attach::RawTracepoint { event } => self.raw_tracepoint_arguments(event),

@@ -8,7 +8,8 @@ pub mod list;
 pub mod lookup;
 pub mod tracefs;
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -50,6 +51,7 @@ pub struct System {
     start_time_ns: u64,
     tracefs: OnceCell<Result<Tracefs, TargetError>>,
     btf: OnceCell<Result<Rc<Btf>, String>>,
+    module_btf: RefCell<HashMap<String, Option<Rc<Btf>>>>,
     functions: OnceCell<Result<Functions, TargetError>>,
     blocked: OnceCell<Vec<String>>,
     symbols: OnceCell<Rc<KernelSymbols>>,
@@ -59,6 +61,9 @@ pub struct System {
 
 /// Where the kernel shows its BTF.
 const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Where it shows that of its modules, beside its own.
+const BTF_DIRECTORY: &str = "/sys/kernel/btf";
 
 /// Inode of the initial pid namespace, a constant of the kernel (`PROC_PID_INIT_INO`).
 const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
@@ -71,6 +76,7 @@ impl System {
             start_time_ns: now_ns(KernelClock::Boot) as u64,
             tracefs: OnceCell::new(),
             btf: OnceCell::new(),
+            module_btf: RefCell::default(),
             functions: OnceCell::new(),
             blocked: OnceCell::new(),
             symbols: OnceCell::new(),
@@ -88,6 +94,36 @@ impl System {
     pub fn kernel_btf(&self) -> Result<&Rc<Btf>, &str> {
         let path = self.options.btf.as_deref().unwrap_or(Path::new(KERNEL_BTF));
         self.btf.get_or_init(|| open_btf(path).map(Rc::new)).as_ref().map_err(String::as_str)
+    }
+
+    /// The types that a module adds to the kernel's; `None` when it is not loaded or has none.
+    pub fn module_btf(&self, module: &str) -> Option<Rc<Btf>> {
+        if let Some(known) = self.module_btf.borrow().get(module) {
+            return known.clone();
+        }
+        let base = self.kernel_btf().ok()?;
+        let path = Path::new(BTF_DIRECTORY).join(module);
+        let is_component = !module.is_empty() && !module.contains('/') && module != "." && module != "..";
+        // A module's BTF fits the running kernel's alone.
+        let fits = is_component && self.options.btf.is_none();
+        let found = fits
+            .then(|| read_btf(&path).ok().and_then(|data| Btf::split(data, Rc::clone(base)).ok()))
+            .flatten()
+            .map(Rc::new);
+        self.module_btf.borrow_mut().insert(module.to_owned(), found.clone());
+        found
+    }
+
+    /// Loaded modules that have types of their own, sorted.
+    pub fn modules_with_btf(&self) -> Vec<String> {
+        let mut names: Vec<String> = std::fs::read_dir(BTF_DIRECTORY)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| name != "vmlinux")
+            .collect();
+        names.sort_unstable();
+        names
     }
 
     /// The kernel's symbol table; empty when it cannot be read.
@@ -182,19 +218,21 @@ impl System {
     }
 }
 
-/// Maps a BTF file; reads it where it cannot be mapped (sysfs allows that since Linux 6.16).
 fn open_btf(path: &Path) -> Result<Btf, String> {
-    let fail = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let file = File::open(path).map_err(|error| fail(&error))?;
-    let len = file.metadata().map_err(|error| fail(&error))?.len();
+    let data = read_btf(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Btf::new(data).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Maps a BTF file; reads it where it cannot be mapped (sysfs allows that since Linux 6.16).
+fn read_btf(path: &Path) -> std::io::Result<Box<dyn AsRef<[u8]>>> {
+    let file = File::open(path)?;
+    let len = usize::try_from(file.metadata()?.len()).unwrap_or(0);
     // Only sysfs is mapped: a file that somebody shortens would raise SIGBUS.
-    let mapped =
-        path.starts_with("/sys").then(|| Mmap::read_only(&file, usize::try_from(len).unwrap_or(0)).ok()).flatten();
-    let data: Box<dyn AsRef<[u8]>> = match mapped {
+    let mapped = path.starts_with("/sys").then(|| Mmap::read_only(&file, len).ok()).flatten();
+    Ok(match mapped {
         Some(map) => Box::new(Mapped(map)),
-        None => Box::new(std::fs::read(path).map_err(|error| fail(&error))?),
-    };
-    Btf::new(data).map_err(|error| fail(&error))
+        None => Box::new(std::fs::read(path)?),
+    })
 }
 
 struct Mapped(Mmap);
