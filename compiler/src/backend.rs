@@ -36,6 +36,7 @@ pub fn compile(module: &Module) -> Result<Compiled, Diagnostic> {
         let mut module = optimised.clone();
         slots::place_slots(&mut module, stack)?;
         map_values::map_values(&mut module)?;
+        passes::tidy(&mut module)?;
         let code = bpf::compile(&module)?;
         let worst = deepest(&module, &code);
         if worst <= STACK_SIZE {

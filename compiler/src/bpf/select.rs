@@ -258,14 +258,28 @@ impl<'a> Selector<'a> {
                 Terminator::Return(v) => MTerm::Return(self.source(*v)?),
                 Terminator::Branch { cond, lhs, rhs, then, otherwise } => {
                     let mut sides = [None, None];
+                    let compares_zero = self.sources[*rhs] == Some(Source::Const(0))
+                        && self.sources[*lhs].is_none()
+                        && self.regs[*lhs].is_some();
+                    let zero_side = match cond {
+                        Cond::Eq if compares_zero => Some(then),
+                        Cond::Ne if compares_zero => Some(otherwise),
+                        _ => None,
+                    };
                     for (side, target) in sides.iter_mut().zip([then, otherwise]) {
                         *side = Some(if target.args.is_empty() {
                             id(target.block)?
                         } else {
+                            let mut args = self.args(&target.args)?;
+                            if zero_side.is_some_and(|z| std::ptr::eq(z, target)) {
+                                // The compared register is zero here, and may well be the parameter's.
+                                let zero = Source::Reg(self.reg(*lhs)?);
+                                args.iter_mut().filter(|a| **a == Source::Const(0)).for_each(|a| *a = zero);
+                            }
                             edges.push(MBlockData {
                                 params: Vec::new(),
                                 insts: Vec::new(),
-                                term: MTerm::Jump(id(target.block)?, self.args(&target.args)?),
+                                term: MTerm::Jump(id(target.block)?, args),
                                 term_span: data.term_span,
                             });
                             MBlock(blocks.len() as u32 + edges.len() as u32)
@@ -517,12 +531,27 @@ impl<'a> Selector<'a> {
     /// Signed division from unsigned: divide the magnitudes, give the quotient the sign of both, the remainder that of the
     /// dividend. (The instruction set has it only from Linux 6.6 on.)
     fn signed_division(&mut self, quotient: bool, dst: VReg, a: Value, b: Value) -> Result<(), Diagnostic> {
-        let (a, b) = (self.in_reg(a)?, self.in_reg(b)?);
-        let (sign_a, abs_a) = self.magnitude(a);
-        let (sign_b, abs_b) = self.magnitude(b);
         let op = if quotient { AluOp::Div } else { AluOp::Mod };
-        let raw = self.alu(op, abs_a, Operand::Reg(abs_b));
-        let sign = if quotient { self.alu(AluOp::Xor, sign_a, Operand::Reg(sign_b)) } else { sign_a };
+        let divisor = match self.sources[b] {
+            Some(Source::Const(c)) if c != 0 => i32::try_from(c).ok(),
+            _ => None,
+        };
+        let a = self.in_reg(a)?;
+        let (sign_a, abs_a) = self.magnitude(a);
+        let (raw, sign) = match divisor {
+            // The divisor's sign is known: it only decides whether the quotient's is flipped.
+            Some(c) if c != i32::MIN => {
+                let raw = self.alu(op, abs_a, Operand::Imm(c.abs()));
+                let flip = quotient && c < 0;
+                (raw, if flip { self.alu(AluOp::Xor, sign_a, Operand::Imm(-1)) } else { sign_a })
+            }
+            _ => {
+                let b = self.in_reg(b)?;
+                let (sign_b, abs_b) = self.magnitude(b);
+                let raw = self.alu(op, abs_a, Operand::Reg(abs_b));
+                (raw, if quotient { self.alu(AluOp::Xor, sign_a, Operand::Reg(sign_b)) } else { sign_a })
+            }
+        };
         let flipped = self.alu(AluOp::Xor, raw, Operand::Reg(sign));
         self.emit(MOp::Alu { op: AluOp::Sub, wide: true, dst, lhs: flipped, rhs: Operand::Reg(sign) });
         Ok(())

@@ -1,16 +1,21 @@
 //! Control flow: branches whose outcome is known, jumps through blocks that only pass on or only decide, parameters that always
 //! have the same value, and chains of blocks that are one.
 
+use std::collections::HashMap;
+
 use crate::index::{Id, IndexVec};
+use crate::ir::dom::Dominators;
 use crate::ir::rewrite::Rewrites;
-use crate::ir::{Block, Function, Inst, Op, Target, Terminator, Value, cfg, eval};
+use crate::ir::{Block, Cond, Function, Inst, Op, Target, Terminator, Value, cfg, eval};
 
 use super::dce::for_each_target_mut;
+use super::fold::inverted;
 
 /// Runs the pass; returns whether anything changed.
 pub fn branches(func: &mut Function) -> bool {
     let mut changed = false;
     changed |= known(func);
+    changed |= implied(func);
     changed |= thread(func);
     changed |= same_arguments(func);
     changed |= merge(func);
@@ -35,7 +40,7 @@ fn known(func: &mut Function) -> bool {
         let Some(Terminator::Branch { cond, lhs, rhs, then, otherwise }) = &block.term else { continue };
         let taken = match (constants[*lhs], constants[*rhs]) {
             (Some(a), Some(b)) => Some(eval::cond(*cond, a as u64, b as u64)),
-            _ if lhs == rhs && *cond != crate::ir::Cond::Test => Some(eval::cond(*cond, 0, 0)),
+            _ if lhs == rhs && *cond != Cond::Test => Some(eval::cond(*cond, 0, 0)),
             _ if then == otherwise => Some(true),
             _ => None,
         };
@@ -43,6 +48,65 @@ fn known(func: &mut Function) -> bool {
             block.term = Some(Terminator::Jump(if taken { then.clone() } else { otherwise.clone() }));
             changed = true;
         }
+    }
+    changed
+}
+
+/// What a branch compares: constants count by their number.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Side {
+    Value(Value),
+    Const(i64),
+}
+
+/// Both sides of a comparison.
+type Sides = (Side, Side);
+
+/// Branches on a comparison that a dominating branch has made.
+fn implied(func: &mut Function) -> bool {
+    let constants = constants(func);
+    let side = |v: Value| constants[v].map_or(Side::Value(v), Side::Const);
+    let dominators = Dominators::new(func);
+    let preds = cfg::predecessors(func, &dominators.order);
+    // Relations that hold on the way from the entry; each scope remembers what it has hidden.
+    let mut facts: HashMap<Sides, Cond> = HashMap::new();
+    let mut scopes: Vec<Option<(Sides, Option<Cond>)>> = Vec::new();
+    let mut changed = false;
+    for (block, depth) in dominators.preorder() {
+        while scopes.len() > depth {
+            match scopes.pop().flatten() {
+                Some((key, Some(old))) => {
+                    facts.insert(key, old);
+                }
+                Some((key, None)) => {
+                    facts.remove(&key);
+                }
+                None => {}
+            }
+        }
+        let learnt = match preds[block].as_slice() {
+            &[pred] => match &func.blocks[pred].term {
+                Some(Terminator::Branch { cond, lhs, rhs, then, otherwise }) if then.block != otherwise.block => {
+                    let holds = if then.block == block { Some(*cond) } else { inverted(*cond) };
+                    holds.map(|c| ((side(*lhs), side(*rhs)), c))
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        scopes.push(learnt.map(|(key, cond)| (key, facts.insert(key, cond))));
+        let data = &mut func.blocks[block];
+        let Some(Terminator::Branch { cond, lhs, rhs, then, otherwise }) = &data.term else { continue };
+        let Some(&fact) = facts.get(&(side(*lhs), side(*rhs))) else { continue };
+        let taken = if fact == *cond {
+            then
+        } else if inverted(fact) == Some(*cond) {
+            otherwise
+        } else {
+            continue;
+        };
+        data.term = Some(Terminator::Jump(taken.clone()));
+        changed = true;
     }
     changed
 }

@@ -360,7 +360,7 @@ const fn is_signed(ext: Ext) -> bool {
 }
 
 /// The condition that holds when the other does not.
-const fn inverted(cond: Cond) -> Option<Cond> {
+pub(super) const fn inverted(cond: Cond) -> Option<Cond> {
     Some(match cond {
         Cond::Eq => Cond::Ne,
         Cond::Ne => Cond::Eq,

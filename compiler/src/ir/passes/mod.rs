@@ -5,8 +5,11 @@ pub mod branches;
 pub mod dce;
 pub mod fold;
 pub mod gvn;
+pub mod keys;
 pub mod map_values;
+mod slot_access;
 pub mod slots;
+pub mod stores;
 
 use super::{Function, Module, verify};
 use crate::diagnostic::Diagnostic;
@@ -14,22 +17,52 @@ use crate::diagnostic::Diagnostic;
 /// A pass over one function; says whether it changed anything.
 type Pass = fn(&mut Function) -> bool;
 
+/// A pass that looks at memory, and for that at the maps of the module.
+type ModulePass = fn(&mut Module) -> bool;
+
 /// In the order in which they feed each other.
 const PASSES: &[(&str, Pass)] =
     &[("fold", fold::fold), ("branches", branches::branches), ("gvn", gvn::gvn), ("dce", dce::dce)];
 
+/// Run once values are known to be equal.
+const MEMORY: &[(&str, ModulePass)] = &[("keys", keys::keys), ("stores", stores::stores)];
+
 /// Rounds at most; the second and third find what the first has laid open.
 const ROUNDS: usize = 4;
+
+/// Cleans up what the passes for the kernel's sake have left behind.
+pub fn tidy(module: &mut Module) -> Result<(), Diagnostic> {
+    for id in module.functions.ids() {
+        fold::fold(&mut module.functions[id]);
+        gvn::gvn(&mut module.functions[id]);
+        dce::dce(&mut module.functions[id]);
+    }
+    check(module, "placement")
+}
 
 /// Optimises every function. In debug builds the IR is verified after every pass.
 pub fn optimise(module: &mut Module) -> Result<(), Diagnostic> {
     check(module, "lowering")?;
+    scalar(module)?;
+    // Memory once the values in it are known to be equal; what that lays open is scalar again.
+    let mut changed = false;
+    for (name, pass) in MEMORY {
+        changed |= pass(module);
+        check(module, name)?;
+    }
+    if changed { scalar(module) } else { Ok(()) }
+}
+
+/// The passes over values and control flow, until nothing changes.
+fn scalar(module: &mut Module) -> Result<(), Diagnostic> {
     for id in module.functions.ids() {
         for _ in 0..ROUNDS {
             let mut changed = false;
             for (name, pass) in PASSES {
                 changed |= pass(&mut module.functions[id]);
-                check(module, name)?;
+                if cfg!(debug_assertions) {
+                    verify::verify_function(module, &module.functions[id]).map_err(|e| broken(&e, name))?;
+                }
             }
             if !changed {
                 break;
@@ -41,8 +74,11 @@ pub fn optimise(module: &mut Module) -> Result<(), Diagnostic> {
 
 fn check(module: &Module, after: &str) -> Result<(), Diagnostic> {
     if cfg!(debug_assertions) {
-        verify::verify(module)
-            .map_err(|e| Diagnostic::internal(format!("the IR is broken after `{after}`: {e}"), None))?;
+        verify::verify(module).map_err(|e| broken(&e, after))?;
     }
     Ok(())
+}
+
+fn broken(error: &verify::VerifyError, after: &str) -> Diagnostic {
+    Diagnostic::internal(format!("the IR is broken after `{after}`: {error}"), None)
 }
