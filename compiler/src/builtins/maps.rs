@@ -6,7 +6,7 @@ use tapline_grammar::span::Span;
 use super::Call;
 use crate::check::{Checker, KeyFlow};
 use crate::program::{ActionKind, MapId};
-use crate::typed::{Expr, ExprKind, MapOp};
+use crate::typed::{Expr, ExprKind, MapOp, Op};
 use crate::types::Type;
 
 /// A map written without key.
@@ -45,6 +45,13 @@ pub(super) fn zero(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
 }
 
 pub(super) fn len(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let arg = call.arg(0)?;
+    if whole(arg).is_none() {
+        let value = checker.value_expr(arg)?;
+        if matches!(value.ty, Type::Stack { .. }) {
+            return Some(call.op(Op::StackDepth, vec![value], Type::I64));
+        }
+    }
     let map = map_arg(checker, call)?;
     let kind = ExprKind::MapCall { op: MapOp::Len, map, key: None };
     Some(Expr { kind, ty: Type::I64, span: call.span })

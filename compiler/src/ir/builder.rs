@@ -280,6 +280,12 @@ impl FunctionBuilder {
         let size = size.max(1).next_multiple_of(align);
         self.func.slots.push(SlotData { size, align, indexed, pinned: false })
     }
+    /// Makes local memory larger.
+    pub fn grow_slot(&mut self, slot: Slot, size: u32) {
+        if let Some(data) = self.func.slots.get_mut(slot) {
+            data.size = data.size.max(size.next_multiple_of(data.align.max(1)));
+        }
+    }
     /// Local memory that must lie on the stack.
     pub fn pinned_slot(&mut self, size: u32) -> Slot {
         self.func.slots.push(SlotData { size: size.next_multiple_of(8), align: 8, indexed: false, pinned: true })

@@ -76,6 +76,10 @@ impl FnLower<'_, '_> {
                     Length::AtMost(_) => self.scan_length(temp, capacity),
                 }
             }
+            (Op::StackDepth, [stack]) => {
+                let stack = self.local(stack);
+                self.stack_depth(stack)
+            }
             (Op::Strcontains, [haystack, needle]) => self.contains(haystack, needle),
             (Op::Signal, [number]) => {
                 let number = self.scalar(number);
@@ -298,8 +302,7 @@ impl FnLower<'_, '_> {
     }
 
     fn string_temp(&mut self, ty: &Type) -> Mem {
-        let slot = self.b.slot(capacity_of(ty).max(16), 8, true);
-        Mem { base: self.b.slot_addr(slot), offset: 0 }
+        self.indexed_bytes(capacity_of(ty).max(16))
     }
 
     /// Length of a string in memory, by looking for the terminator.

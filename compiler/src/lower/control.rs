@@ -50,7 +50,9 @@ impl FnLower<'_, '_> {
                 return;
             }
             let before = self.b.set_span(stmt.span);
+            let mark = self.temps.mark();
             self.stmt(stmt);
+            self.temps.release(mark);
             self.b.set_span(before);
         }
     }

@@ -4,6 +4,7 @@
 //! scalars are copied in and out around every turn, aggregates are passed by address. The first word says that the script has
 //! returned from inside the loop.
 
+use super::temps::Temps;
 use super::{FnLower, Home, Loc, Loop, Mem};
 use crate::index::{Id, IndexVec};
 use crate::ir::builder::{FunctionBuilder, Variable};
@@ -64,8 +65,7 @@ impl FnLower<'_, '_> {
 
     /// Lowers the body into a function of its own.
     fn callback(&mut self, var: VarId, map: MapId, body: &Block, captured: &[VarId]) -> crate::ir::FuncId {
-        let symbol = format!("cb{}", self.m.callbacks);
-        self.m.callbacks += 1;
+        let symbol = self.callback_symbol();
         let kind = FunctionKind::Callback(CallbackKind::ForEachMapElem);
         let (mut b, params) = FunctionBuilder::new(symbol, kind, 4, self.b.span());
         let param = |n: usize| params.get(n).copied().unwrap_or(Value(0));
@@ -101,7 +101,7 @@ impl FnLower<'_, '_> {
             exit,
             loops: vec![Loop { exit: stop, next }],
             probe: self.probe.clone(),
-            stack_slot: None,
+            temps: Temps::default(),
         };
         inner.pair(var, map, param(KEY), param(VALUE));
         inner.block(body);
@@ -121,6 +121,24 @@ impl FnLower<'_, '_> {
         }
         let function = inner.b.finish();
         self.m.module.functions.push(function)
+    }
+
+    /// `len(@m)`: the kernel counts while it calls a callback that does nothing.
+    pub(super) fn map_len(&mut self, map: MapId) -> Value {
+        let kind = FunctionKind::Callback(CallbackKind::ForEachMapElem);
+        let (mut b, _) = FunctionBuilder::new(self.callback_symbol(), kind, 4, self.b.span());
+        let go_on = b.iconst(0);
+        b.ret(go_on);
+        let callback = self.m.module.functions.push(b.finish());
+        let handle = self.b.map(map);
+        let function = self.b.func_addr(callback);
+        let zero = self.b.iconst(0);
+        self.b.call(helpers::FOR_EACH_MAP_ELEM, &[handle, function, zero, zero])
+    }
+
+    fn callback_symbol(&mut self) -> String {
+        self.m.callbacks += 1;
+        format!("cb{}", self.m.callbacks)
     }
 
     /// Fills the loop variable, a tuple of key and value.

@@ -268,10 +268,7 @@ impl FnLower<'_, '_> {
                 self.b.iconst(1)
             }
             (MapOp::HasKey, None) => self.b.iconst(1),
-            (MapOp::Len, _) => {
-                self.internal("len() of a map", self.program.span);
-                self.b.iconst(0)
-            }
+            (MapOp::Len, _) => self.map_len(map),
         }
     }
 }

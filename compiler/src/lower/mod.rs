@@ -18,9 +18,11 @@ mod scalar;
 mod send;
 mod stack;
 mod strings;
+mod temps;
 
 use tapline_grammar::span::Span;
 
+use self::temps::Temps;
 use crate::define_id;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::index::IndexVec;
@@ -248,7 +250,8 @@ impl<'a> ModuleLower<'a> {
             let exit = b.block();
             let vars = self.variables(&mut b, program);
             let ctx = params.first().copied().unwrap_or(Value(0));
-            let mut func = FnLower { m: self, b, program, ctx, vars, exit, loops: Vec::new(), probe, stack_slot: None };
+            let mut func =
+                FnLower { m: self, b, program, ctx, vars, exit, loops: Vec::new(), probe, temps: Temps::default() };
             func.body();
             func.b.finish()
         };
@@ -375,8 +378,7 @@ struct FnLower<'m, 'a> {
     loops: Vec<Loop>,
     /// Names of the attach points, for counters.
     probe: String,
-    /// Buffer of stack traces, shared by all calls.
-    stack_slot: Option<Slot>,
+    temps: Temps,
 }
 
 impl FnLower<'_, '_> {
@@ -402,9 +404,15 @@ impl FnLower<'_, '_> {
         self.temp_bytes(size)
     }
 
-    /// Fresh local memory, aligned for the widest access that fits.
+    /// Local memory for the rest of the statement, aligned for the widest access that fits.
     fn temp_bytes(&mut self, size: u32) -> Mem {
-        let slot = self.b.slot(size, size.clamp(1, 8).next_power_of_two(), false);
+        let slot = self.temps.take(&mut self.b, size, false);
+        Mem { base: self.b.slot_addr(slot), offset: 0 }
+    }
+
+    /// The same, to be accessed at offsets that are not constant.
+    fn indexed_bytes(&mut self, size: u32) -> Mem {
+        let slot = self.temps.take(&mut self.b, size, true);
         Mem { base: self.b.slot_addr(slot), offset: 0 }
     }
 

@@ -83,8 +83,7 @@ impl FnLower<'_, '_> {
 
     fn send_packed(&mut self, action: ActionId, record: &Record, args: &[Expr], flags: i64) {
         let room: u32 = args.iter().filter(|a| is_tail(&a.ty)).map(|a| tail_room(&a.ty)).fold(0, u32::saturating_add);
-        let slot = self.b.slot(record.fixed_size.saturating_add(room), 8, true);
-        let base = self.b.slot_addr(slot);
+        let base = self.indexed_bytes(record.fixed_size.saturating_add(room)).base;
         let tail = self.fill(action, record, args, base);
         let length = match tail.dynamic {
             Some(n) => self.b.bin_imm(Ir::Add, n, i64::from(tail.fixed)),
@@ -141,9 +140,13 @@ impl FnLower<'_, '_> {
             Type::Str(capacity) => match &arg.kind {
                 // A constant needs no terminator here.
                 ExprKind::Str(bytes) => {
-                    let bytes: Vec<u8> = bytes.iter().copied().take(*capacity as usize).collect();
+                    let bytes: Vec<u8> = bytes.iter().copied().take(literal_room(*capacity)).collect();
                     self.store_bytes(dst, &bytes);
                     Length::AtMost(bytes.len() as u32)
+                }
+                // One byte more than fits shows the reader that the string was cut.
+                ExprKind::Call(Op::Str, args) if args.len() == 1 => {
+                    self.string_into(arg, dst, capacity.saturating_add(1))
                 }
                 _ => self.string_into(arg, dst, *capacity),
             },
@@ -174,17 +177,22 @@ fn is_tail(ty: &Type) -> bool {
 /// Bytes that a value's tail may need while it is written.
 fn tail_room(ty: &Type) -> u32 {
     match ty {
-        Type::Str(n) => (*n).max(super::strings::COMM_LEN),
+        Type::Str(n) => (*n).max(super::strings::COMM_LEN).saturating_add(1),
         Type::Buf(n) => *n,
         Type::Strings => super::builtin::ARGV_BYTES,
         _ => 0,
     }
 }
 
+/// Characters of a constant that a type has room for.
+fn literal_room(capacity: u32) -> usize {
+    capacity.saturating_sub(1) as usize
+}
+
 /// Bytes of the tail when they are known while compiling.
 fn fixed_tail(arg: &Expr) -> Option<u32> {
     match (&arg.kind, &arg.ty) {
-        (ExprKind::Str(bytes), Type::Str(capacity)) => Some((bytes.len() as u32).min(*capacity)),
+        (ExprKind::Str(bytes), Type::Str(capacity)) => Some(bytes.len().min(literal_room(*capacity)) as u32),
         (ExprKind::Call(Op::Comm, _), Type::Str(capacity)) if *capacity >= super::strings::COMM_LEN => {
             Some(super::strings::COMM_LEN)
         }

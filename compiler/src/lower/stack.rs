@@ -38,14 +38,7 @@ impl FnLower<'_, '_> {
     /// Writes the 16 bytes of a stack value.
     pub(super) fn stack_into(&mut self, user: bool, limit: u32, dst: Mem) {
         let map = self.stacks_map();
-        let slot = if let Some(slot) = self.stack_slot {
-            slot
-        } else {
-            let slot = self.b.slot(VALUE_BYTES, 8, true);
-            self.stack_slot = Some(slot);
-            slot
-        };
-        let base = self.b.slot_addr(slot);
+        let base = self.indexed_bytes(VALUE_BYTES).base;
         let frames = self.b.bin_imm(Ir::Add, base, 8);
         let limit = limit.min(MAX_FRAMES);
         let size = self.b.iconst(i64::from(limit) * 8);
@@ -75,6 +68,27 @@ impl FnLower<'_, '_> {
             self.b.iconst(0)
         };
         self.b.store(Width::W8, dst.base, dst.offset.wrapping_add(8), tgid);
+    }
+
+    /// `len(stack)`: frames of a stack value.
+    pub(super) fn stack_depth(&mut self, stack: Mem) -> Value {
+        let map = self.stacks_map();
+        let found = self.lookup_at(map, stack);
+        let depth = self.b.variable();
+        let zero = self.b.iconst(0);
+        self.b.set(depth, zero);
+        let (hit, end) = (self.b.block(), self.b.block());
+        self.b.branch_imm(Cond::Ne, found, 0, hit, end);
+        self.b.enter(hit);
+        let count = self.b.load(Width::W8, found, 0);
+        self.b.set(depth, count);
+        self.join(end);
+        self.b.get(depth)
+    }
+
+    fn lookup_at(&mut self, map: MapId, key: Mem) -> Value {
+        let key = self.addr(key);
+        self.lookup(map, key)
     }
 
     /// A hash of the frames that is never zero.

@@ -142,13 +142,12 @@ impl FnLower<'_, '_> {
         let size = match args.get(1) {
             None => self.b.iconst(i64::from(capacity)),
             Some(Expr { kind: ExprKind::Int(n), .. }) => {
-                let wanted = u32::try_from(*n).unwrap_or(0).saturating_add(1);
+                // Bytes, the terminator among them.
+                let wanted = u32::try_from(*n).unwrap_or(u32::MAX);
                 self.b.iconst(i64::from(wanted.min(capacity)))
             }
             Some(length) => {
-                // One more byte for the terminator, as the argument counts characters.
                 let wanted = self.scalar(length);
-                let wanted = self.b.bin_imm(Ir::Add, wanted, 1);
                 self.clamp(wanted, capacity)
             }
         };
