@@ -57,6 +57,14 @@ pub fn nanosleep(nanoseconds: u64) -> io::Result<()> {
     checked(unsafe { libc::syscall(libc::SYS_nanosleep, &raw const request, std::ptr::null::<u8>()) }).map(drop)
 }
 
+/// The processor time that the calling thread has used, in nanoseconds.
+pub fn thread_time() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` lives through the call, which fails only for unknown clocks.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// Lets `signal` be delivered and ignored.
 pub fn ignore_signal(signal: i32) {
     // SAFETY: SIG_IGN is a valid disposition for every catchable signal; others fail without effect.
