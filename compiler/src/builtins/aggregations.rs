@@ -18,17 +18,14 @@ pub(super) fn count(_: &mut Checker<'_>, _: &Call<'_>) -> Result {
     Some((Aggregate::Count, None))
 }
 
-/// The number to aggregate, in 64 bits, and whether it is signed.
-fn number(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<(bool, Expr)> {
-    let value = checker.number_arg(call.row.name, call.arg(0)?)?;
-    Some((value.ty == Type::I64, value))
+/// The number to aggregate, in 64 bits.
+fn number(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    checker.number_arg(call.row.name, call.arg(0)?)
 }
 
-/// A literal does not say whether a sum is signed; the reference prints it signed.
 fn signed(checker: &mut Checker<'_>, call: &Call<'_>, build: fn(bool) -> Aggregate) -> Result {
-    let (signed, value) = number(checker, call)?;
-    let literal = crate::check::constant_number(&value).is_some();
-    Some((build(signed || literal), Some(value)))
+    let value = number(checker, call)?;
+    Some((build(value.ty == Type::I64), Some(value)))
 }
 
 pub(super) fn sum(checker: &mut Checker<'_>, call: &Call<'_>) -> Result {
@@ -52,7 +49,7 @@ pub(super) fn stats(checker: &mut Checker<'_>, call: &Call<'_>) -> Result {
 }
 
 pub(super) fn hist(checker: &mut Checker<'_>, call: &Call<'_>) -> Result {
-    let (_, value) = number(checker, call)?;
+    let value = number(checker, call)?;
     let bits = match call.arg(1) {
         None => 0,
         Some(arg) => {
@@ -74,7 +71,7 @@ pub(super) fn lhist(checker: &mut Checker<'_>, call: &Call<'_>) -> Result {
     let min = bound(1, "the lower bound of lhist()");
     let max = bound(2, "the upper bound of lhist()");
     let step = bound(3, "the step of lhist()");
-    let ((_, value), min, max, step) = (value?, min?, max?, step?);
+    let (value, min, max, step) = (value?, min?, max?, step?);
     let (min_arg, step_arg) = (call.arg(1)?, call.arg(3)?);
     if step <= 0 {
         checker.error("histogram", "the step of lhist() is a positive number", step_arg.span);

@@ -169,7 +169,7 @@ pub static ROWS: &[Row] = &[
     value("cgroup", "id of the cgroup (version 2)", Op::Cgroup, u64_type),
     builtin("curtask", 0..=0, "curtask", "the current task, a struct task_struct *", process::curtask),
     builtin("ppid", 0..=1, "ppid", "process id of the parent", process::ppid),
-    builtin("pcomm", 0..=1, "pcomm", "name of the process", process::pcomm),
+    builtin("pcomm", 0..=1, "pcomm", "name of the parent", process::pcomm),
     builtin("cpid", 0..=0, "cpid", "process id of the command of -c", process::cpid),
     builtin("has_cpid", 0..=0, "has_cpid", "true when -c started a command", process::has_cpid),
     // Time and place.

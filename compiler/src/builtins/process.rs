@@ -63,7 +63,7 @@ pub(super) fn ppid(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
 }
 
 pub(super) fn pcomm(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
-    of_task(checker, call, &["group_leader", "comm"])
+    of_task(checker, call, &["real_parent", "comm"])
 }
 
 pub(super) fn cpid(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {

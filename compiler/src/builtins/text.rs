@@ -1,9 +1,9 @@
 //! Strings, bytes, and numbers that are printed as text.
 
 use super::Call;
-use crate::check::{Checker, constant_number, convert, decay, int_literal};
+use crate::check::{Checker, constant_number, convert, decay, int_literal, string_literal as literal, text_literal};
 use crate::program::Clock;
-use crate::typed::{Expr, ExprKind, Op};
+use crate::typed::{BinOp, Expr, ExprKind, Op};
 use crate::types::layout::size_of;
 use crate::types::{IntType, Type};
 
@@ -59,18 +59,38 @@ pub(super) fn str(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
             None => bytes = Some(convert(length, &Type::U64)),
         }
     }
+    if let Some(text) = text_literal(&value) {
+        // A literal is cut to that many characters, while the length of anything else counts the terminator.
+        let kept = bytes.as_ref().and_then(constant_number).and_then(|n| text.get(..usize::try_from(n).ok()?));
+        return Some(kept.map_or(value.clone(), |kept| literal(kept, call.span)));
+    }
     if matches!(value.ty, Type::Str(_)) {
-        return Some(if bytes.is_some() { convert(value, &Type::Str(capacity)) } else { value });
+        let cut = Type::Str(capacity.saturating_sub(1).max(1));
+        return Some(if bytes.is_some() { convert(value, &cut) } else { value });
     }
     let pointer = address(checker, call, value)?;
     let mut args = vec![pointer];
     if let Some(bytes) = bytes {
-        args.push(convert(bytes, &Type::U64));
+        args.push(characters(bytes));
     } else if own.is_some() {
         let all = int_literal(i128::from(capacity), call.span);
         args.push(convert(all, &Type::U64));
     }
     Some(call.op(Op::Str, args, Type::Str(capacity)))
+}
+
+/// How many characters fit into so many bytes with the terminator.
+fn characters(bytes: Expr) -> Expr {
+    let span = bytes.span;
+    if let Some(n) = constant_number(&bytes) {
+        return convert(int_literal((n - 1).max(0), span), &Type::U64);
+    }
+    let bytes = convert(bytes, &Type::U64);
+    let number = |n| convert(int_literal(n, span), &Type::U64);
+    let less = ExprKind::Binary(BinOp::Sub, Box::new(bytes.clone()), Box::new(number(1)));
+    let less = Expr { kind: less, ty: Type::U64, span };
+    let kind = ExprKind::Ternary { cond: Box::new(bytes), then: Box::new(less), otherwise: Box::new(number(0)) };
+    Expr { kind, ty: Type::U64, span }
 }
 
 pub(super) fn buf(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {

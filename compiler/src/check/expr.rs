@@ -295,7 +295,11 @@ impl Checker<'_> {
     pub(crate) fn number_arg(&mut self, function: &str, arg: &ast::Expr) -> Option<Expr> {
         let value = self.value_expr(arg)?;
         if let Some(int) = super::operators::as_int(&value.ty) {
-            let signed = int.signed && !matches!(self.flow_of(&value), Flow::Flex(_));
+            // Literals are signed where that is enough.
+            let signed = match self.flow_of(&value) {
+                Flow::Flex(n) => i64::try_from(n).is_ok(),
+                _ => int.signed,
+            };
             return Some(convert(value, &if signed { Type::I64 } else { Type::U64 }));
         }
         if matches!(value.ty, Type::Ptr(..)) {

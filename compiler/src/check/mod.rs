@@ -24,7 +24,7 @@ mod types;
 
 pub(crate) use access::decay;
 pub(crate) use constant::{
-    bool as constant_bool, int as int_literal, string as text_literal, value as constant_number,
+    bool as constant_bool, int as int_literal, string as text_literal, text as string_literal, value as constant_number,
 };
 pub(crate) use convert::{convert, strip_address};
 pub(crate) use flow::Flow;

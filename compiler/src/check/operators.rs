@@ -159,7 +159,8 @@ impl Checker<'_> {
             return None;
         };
         let shift = matches!(op, BinOp::Shl | BinOp::Shr);
-        let flexible = |flow: &Flow| matches!(flow, Flow::Flex(_));
+        // A literal beyond int64 is as unsigned as anything declared so.
+        let flexible = |flow: &Flow| matches!(flow, Flow::Flex(n) if i64::try_from(*n).is_ok());
         let (left, right) = (self.flow_of(&lhs), self.flow_of(&rhs));
         let unsigned = |int: IntType, flow: &Flow| !int.signed || flexible(flow);
         let signed = op == BinOp::Sub
