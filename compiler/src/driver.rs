@@ -205,6 +205,7 @@ mod messages;
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
+    use crate::program::{StackMode, ValueType};
     use crate::render::{Colour, render_all};
     use crate::target::fixture::Fixture;
 
@@ -227,6 +228,15 @@ mod tests {
         let shown: Vec<Stage> = out.stages.iter().map(|(stage, _)| *stage).collect();
         assert_eq!(shown, [Stage::Ast, Stage::Expand, Stage::Types, Stage::Ir, Stage::Bpf, Stage::Object]);
         assert!(out.stages.iter().all(|(_, text)| !text.is_empty()));
+    }
+
+    #[test]
+    fn settings_reach_the_program() {
+        let out = run("config = { stack_mode = perf; perf_rb_pages = 128 } BEGIN { print(kstack); }", &[]);
+        let manifest = out.program.unwrap().manifest;
+        let types: Vec<&ValueType> = manifest.actions.iter().flat_map(|a| &a.record.fields).map(|f| &f.ty).collect();
+        assert!(matches!(types.as_slice(), [ValueType::Stack { mode: StackMode::Perf, .. }]), "{types:?}");
+        assert_eq!(manifest.config.ring_pages, 128);
     }
 
     #[test]

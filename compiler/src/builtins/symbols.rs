@@ -18,7 +18,7 @@ const MODES: [(&str, StackMode); 4] = [
 ];
 
 fn stack(checker: &mut Checker<'_>, call: &Call<'_>, user: bool) -> Option<Expr> {
-    let mut mode = StackMode::default();
+    let mut mode = checker.script.limits.stack_mode;
     let mut limit = MAX_FRAMES;
     for (n, arg) in call.args.iter().enumerate() {
         if let Some(name) = bare_name(arg)

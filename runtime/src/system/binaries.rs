@@ -1,6 +1,6 @@
 //! User programs and libraries by the names that scripts give them, and their functions.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tapline_compiler::target::{Glob, UserFunction};
 
@@ -50,10 +50,11 @@ fn find_library(name: &str) -> Option<PathBuf> {
         "/usr/lib",
     ];
     let prefix = if name.contains(".so") { name.to_owned() } else { format!("{name}.so") };
-    DIRECTORIES.iter().find_map(|directory| {
-        let exact = Path::new(directory).join(&prefix);
+    // Without links to other directories, so that a probe's name does not depend on the way to the file.
+    DIRECTORIES.iter().filter_map(|directory| std::fs::canonicalize(directory).ok()).find_map(|directory| {
+        let exact = directory.join(&prefix);
         // A file `libc.so` is a text for the linker; the loader wants the version.
-        let mut found: Vec<PathBuf> = std::fs::read_dir(directory)
+        let mut found: Vec<PathBuf> = std::fs::read_dir(&directory)
             .ok()?
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| {
@@ -73,6 +74,8 @@ fn find_library(name: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use std::path::Path;
+
     use super::*;
 
     #[test]
