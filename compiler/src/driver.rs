@@ -131,7 +131,7 @@ impl Run<'_> {
 
     fn parse(&mut self, file: FileId) -> Option<tapline_grammar::ast::Script> {
         // Scripts test this to leave out definitions that BTF brings.
-        let has_btf = self.target.btf().is_some();
+        let has_btf = self.input.text.contains("BPFTRACE_HAVE_BTF") && self.target.btf().is_some();
         let defines = if has_btf { vec![("BPFTRACE_HAVE_BTF".to_owned(), "1".to_owned())] } else { Vec::new() };
         let parsed = tapline_grammar::parse(file, &self.input.text, &ParseOptions { defines });
         self.show(Stage::Ast, || parsed.script.to_string());

@@ -137,7 +137,8 @@ impl Checker<'_> {
     /// True when `probe` is told apart at run time. Where no program serves several points, the name is a plain string everywhere.
     pub(crate) fn probe_by_cookie(&self) -> bool {
         let several = |probe: &ExpandedProbe| probe.points.len() > 1 && mentions(probe, &|name| name == "probe");
-        !self.probe_is_text && self.target.has(Feature::AttachCookie) && self.script.probes.iter().any(several)
+        // The kernel is asked last: the question costs a system call.
+        !self.probe_is_text && self.script.probes.iter().any(several) && self.target.has(Feature::AttachCookie)
     }
 }
 

@@ -99,7 +99,7 @@ impl<'a> Checker<'a> {
             target,
             options,
             script,
-            types: TypeTable::new(target.btf()),
+            types: TypeTable::of_target(target),
             maps: Maps::default(),
             probes: points.map(|point| point.desc.clone()).collect::<Vec<_>>().into(),
             actions: IndexVec::new(),

@@ -12,14 +12,22 @@ use super::layout::size_of;
 use super::names::predefined;
 use super::{AddrSpace, Aggregates, EnumDef, EnumId, IntType, StructDef, StructField, StructId, Type};
 use crate::similar::closest;
+use crate::target::Target;
 use crate::typed::Bits;
 
 /// Pointers to pointers, arrays of arrays and anonymous members inside each other, at most.
 const MAX_NESTING: u32 = 32;
 
+/// Where the kernel's types come from.
+#[derive(Clone, Copy)]
+enum Source<'t> {
+    Known(Option<&'t Btf>),
+    Target(&'t dyn Target),
+}
+
 /// See the module.
 pub struct TypeTable<'t> {
-    btf: Option<&'t Btf>,
+    btf: Source<'t>,
     /// All structs and enums that were asked for.
     pub aggregates: Aggregates,
     structs_by_btf: HashMap<TypeId, StructId>,
@@ -37,6 +45,22 @@ pub struct TypeTable<'t> {
 impl<'t> TypeTable<'t> {
     /// An empty table over the kernel's BTF, if it has one.
     pub fn new(btf: Option<&'t Btf>) -> Self {
+        Self::from_source(Source::Known(btf))
+    }
+
+    /// Asks the target for its BTF with the first type that is looked up: most scripts look up none.
+    pub fn of_target(target: &'t dyn Target) -> Self {
+        Self::from_source(Source::Target(target))
+    }
+
+    fn btf(&self) -> Option<&'t Btf> {
+        match self.btf {
+            Source::Known(btf) => btf,
+            Source::Target(target) => target.btf(),
+        }
+    }
+
+    fn from_source(btf: Source<'t>) -> Self {
         Self {
             btf,
             aggregates: Aggregates::default(),
@@ -51,7 +75,7 @@ impl<'t> TypeTable<'t> {
 
     /// True when there is no BTF to ask.
     pub fn is_blind(&self) -> bool {
-        self.btf.is_none()
+        self.btf().is_none()
     }
 
     /// Of all structs, unions or enums, as the keyword says, the name that is closest to a misspelt one. Reads all names: for
@@ -65,7 +89,7 @@ impl<'t> TypeTable<'t> {
         let own = self.structs_by_name.keys().chain(self.enums_by_name.keys());
         let own = own.filter_map(|full| full.strip_prefix(keyword)?.strip_prefix(' '));
         let kernel = self
-            .btf
+            .btf()
             .into_iter()
             .flat_map(|btf| btf.own_ids().filter(move |&id| kinds.contains(btf.kind(id))).map(|id| btf.name(id)));
         closest(tag, own.chain(kernel)).map(str::to_owned)
@@ -78,7 +102,7 @@ impl<'t> TypeTable<'t> {
             return Some(Type::Struct(*id));
         }
         let kinds = if union { KindSet::UNION } else { KindSet::STRUCT };
-        let id = self.btf?.find(kinds, name)?;
+        let id = self.btf()?.find(kinds, name)?;
         self.import(id, 0)
     }
 
@@ -87,7 +111,7 @@ impl<'t> TypeTable<'t> {
         if let Some(id) = self.enums_by_name.get(&format!("enum {name}")) {
             return self.enum_type(*id);
         }
-        let id = self.btf?.find(KindSet::ENUM, name)?;
+        let id = self.btf()?.find(KindSet::ENUM, name)?;
         self.import(id, 0)
     }
 
@@ -99,7 +123,7 @@ impl<'t> TypeTable<'t> {
         if let Some(ty) = predefined(name) {
             return Some(ty);
         }
-        let id = self.btf?.find(KindSet::PLAIN, name)?;
+        let id = self.btf()?.find(KindSet::PLAIN, name)?;
         self.import(id, 0)
     }
 
@@ -108,7 +132,7 @@ impl<'t> TypeTable<'t> {
         if let Some((id, value)) = self.enumerators.get(name).copied() {
             return Some((self.enum_type(id)?, value));
         }
-        let (id, value) = self.btf?.enumerator(name)?;
+        let (id, value) = self.btf()?.enumerator(name)?;
         Some((self.import(id, 0)?, value))
     }
 
@@ -119,7 +143,7 @@ impl<'t> TypeTable<'t> {
 
     /// Names and types of a kernel function's parameters, and the type that it returns.
     pub fn function(&mut self, name: &str) -> Option<(Vec<(String, Type)>, Type)> {
-        let proto = self.btf?.function(name)?;
+        let proto = self.btf()?.function(name)?;
         let mut params = Vec::new();
         for param in proto.params() {
             params.push((param.name.to_owned(), self.import(param.ty, 0).unwrap_or(Type::U64)));
@@ -130,7 +154,7 @@ impl<'t> TypeTable<'t> {
 
     /// Names and types of a raw tracepoint's arguments.
     pub fn raw_tracepoint(&mut self, event: &str) -> Option<Vec<(String, Type)>> {
-        let btf = self.btf?;
+        let btf = self.btf()?;
         // The typedef is always there, the function knows the names of its parameters.
         let proto = match btf.function(&format!("__traceiter_{event}")) {
             Some(proto) => proto,
@@ -186,7 +210,7 @@ impl<'t> TypeTable<'t> {
         let def = self.aggregates.structs.get(id)?;
         if def.fields.is_none() {
             let btf_id = TypeId(def.btf_id?);
-            let btf = self.btf?;
+            let btf = self.btf()?;
             let (BtfType::Struct(composite) | BtfType::Union(composite)) = btf.get(btf_id) else { return None };
             let mut fields = Vec::new();
             self.import_members(composite, 0, 0, &mut fields);
@@ -224,7 +248,7 @@ impl<'t> TypeTable<'t> {
 
     /// A type of the kernel's BTF; `None` for what no value can have.
     fn import(&mut self, id: TypeId, depth: u32) -> Option<Type> {
-        let btf = self.btf?;
+        let btf = self.btf()?;
         if depth > MAX_NESTING {
             return None;
         }
@@ -294,7 +318,7 @@ impl<'t> TypeTable<'t> {
             (tag, true) => format!("union {tag}"),
             (tag, false) => format!("struct {tag}"),
         };
-        let align = self.btf.map_or(1, |btf| btf.align_of(id));
+        let align = self.btf().map_or(1, |btf| btf.align_of(id));
         let new = self.aggregates.structs.push(StructDef {
             name,
             size: composite.size,
@@ -307,7 +331,7 @@ impl<'t> TypeTable<'t> {
     }
 
     fn import_members(&mut self, composite: Composite<'_>, base_bits: u32, depth: u32, out: &mut Vec<StructField>) {
-        let Some(btf) = self.btf else { return };
+        let Some(btf) = self.btf() else { return };
         for member in composite.members() {
             let at = base_bits.saturating_add(member.bit_offset);
             if member.name.is_empty() {
