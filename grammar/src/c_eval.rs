@@ -51,7 +51,8 @@ fn eval(expr: &Expr, scope: Scope<'_>) -> Result<i64, String> {
             }
         }
         ExprKind::Call { name, args } => {
-            let text = scope.macros.get(&name.node).ok_or_else(|| format!("`{}` is not a macro", name.node))?;
+            // Headers ask macros of other headers, which nobody reads.
+            let Some(text) = scope.macros.get(&name.node) else { return Ok(0) };
             let params = text.params.as_ref().ok_or_else(|| format!("`{}` takes no arguments", name.node))?;
             if params.len() != args.len() {
                 return Err(format!("`{}` takes {} arguments", name.node, params.len()));
@@ -101,7 +102,7 @@ fn expand(name: &str, text: &MacroText, args: &[(String, i64)], scope: Scope<'_>
 
 fn binary(op: BinOp, lhs: &Expr, rhs: &Expr, scope: Scope<'_>) -> Result<i64, String> {
     let left = eval(lhs, scope)?;
-    // What short-circuits is not evaluated: `defined(A) && A(1)` asks no macro that is not there.
+    // What short-circuits is not evaluated: `defined(A) && A / B` does not divide by a macro that is not there.
     match op {
         BinOp::And if left == 0 => return Ok(0),
         BinOp::Or if left != 0 => return Ok(1),
@@ -153,7 +154,7 @@ mod tests {
         assert_eq!(eval_text("(1 << 4) + 2 * 3 - ~0", &[]), Ok(23));
         assert_eq!(eval_text("1 ? 2 : 1 / 0", &[]), Ok(2));
         assert_eq!(eval_text("UNKNOWN || 0", &[]), Ok(0));
-        assert_eq!(eval_text("0 && NOT_A_MACRO(1)", &[]), Ok(0));
+        assert_eq!(eval_text("NOT_A_MACRO(1) || 'A' == 65", &[]), Ok(1));
         assert!(eval_text("1 / 0", &[]).is_err());
         assert!(eval_text("1 << 64", &[]).is_err());
         assert!(eval_text("\"a\"", &[]).is_err());

@@ -223,7 +223,7 @@ impl<'m> Reader<'_, 'm> {
         loop {
             let (name, ty) = self.declarator(base.clone())?;
             let Some(name) = name else { return self.error("the name of the new type") };
-            self.attributes()?;
+            self.trailing_attributes()?;
             items.push(CItem { kind: CItemKind::Typedef { name, ty }, span: self.span_from(start) });
             if !self.eat(Tok::Comma) {
                 break;
@@ -264,6 +264,19 @@ impl<'m> Reader<'_, 'm> {
                 _ if IGNORED_WORDS.contains(&word) => self.pos += 1,
                 _ => break,
             }
+        }
+        Ok(found)
+    }
+
+    /// Attributes behind a declarator, also macros that stand for one: what looks like such a macro's name.
+    fn trailing_attributes(&mut self) -> Parse<Attributes> {
+        let mut found = self.attributes()?;
+        while let Some(Tok::Ident(word)) = self.peek()
+            && (word.starts_with("__") || !word.contains(|c: char| c.is_ascii_lowercase()))
+        {
+            self.pos += 1;
+            self.skip_parentheses();
+            found.merge(self.attributes()?);
         }
         Ok(found)
     }
@@ -449,7 +462,7 @@ impl<'m> Reader<'_, 'm> {
                 }
             }
             let mut own = attributes;
-            own.merge(self.attributes()?);
+            own.merge(self.trailing_attributes()?);
             fields.push(CField { name, ty, bits, aligned: own.aligned, packed: own.packed });
             if !self.eat(Tok::Comma) {
                 break;

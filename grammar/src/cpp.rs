@@ -227,8 +227,13 @@ impl Preprocessor {
             if part.trim().is_empty() && close == range.end && params.is_empty() {
                 break;
             }
+            if part.trim() == "..." {
+                let span = Span::new(self.file, range.start as u32, range.end as u32);
+                params.push(Spanned { node: "__VA_ARGS__".to_owned(), span });
+                continue;
+            }
             let name = self.name(text, &range)?;
-            if part.trim() != name.node {
+            if part.trim().trim_end_matches("...").trim_end() != name.node {
                 return None;
             }
             params.push(name);

@@ -47,6 +47,10 @@ pub(crate) enum Tok<'s> {
     #[token("\"")]
     OpenStr,
 
+    /// A character literal: C has them, scripts do not.
+    #[regex(r"'([^'\\\n]|\\[^\n][0-9a-fA-F]{0,2})'")]
+    Char(&'s str),
+
     #[token("if")] If,
     #[token("else")] Else,
     #[token("while")] While,

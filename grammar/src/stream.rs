@@ -169,6 +169,11 @@ impl Reader<'_> {
                     self.close_all(limit as u32);
                     return limit;
                 }
+                Tok::Char(slice) if until != Until::End => {
+                    self.unknown(slice, span, notes);
+                    first = false;
+                    continue;
+                }
                 Tok::OpenStr => {
                     let len = open_string_len(lexer.remainder());
                     lexer.bump(len);

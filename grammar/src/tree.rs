@@ -334,6 +334,14 @@ pub(crate) fn int<'s>(text: &str, span: Span) -> Built<'s, Deep<Expr>> {
     Ok(leaf(ExprKind::Int { value, text: text.to_owned() }, span))
 }
 
+/// A character literal of C as the number that it is.
+pub(crate) fn character<'s>(quoted: &str, span: Span) -> Built<'s, Deep<Expr>> {
+    let bytes = unquote(quoted, span.start)?;
+    // A `char` is signed where it matters.
+    let value = bytes.first().map_or(0, |b| i64::from(b.cast_signed()) as u64);
+    Ok(leaf(ExprKind::Int { value, text: quoted.to_owned() }, span))
+}
+
 pub(crate) fn string<'s>(quoted: &str, span: Span) -> Built<'s, Deep<Expr>> {
     Ok(leaf(ExprKind::Str(unquote(quoted, span.start)?), span))
 }
