@@ -19,6 +19,8 @@ mod send;
 mod stack;
 mod strings;
 mod temps;
+#[cfg(test)]
+mod tests;
 
 use tapline_grammar::span::Span;
 
