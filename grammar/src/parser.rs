@@ -59,11 +59,14 @@ pub(crate) fn run(file: FileId, text: &str, opts: &ParseOptions) -> Output {
     };
     let mut script = Script::default();
     // Some editors put a byte order mark in front.
-    let mut start = if text.starts_with('\u{feff}') { 3 } else { 0 };
-    if text.starts_with("#!") {
-        start = text.find('\n').unwrap_or(text.len());
-        let line = text.get(..start).unwrap_or_default().trim_end().to_owned();
-        script.shebang = Some(Spanned { span: Span::new(file, 0, line.len() as u32), node: line });
+    let mut start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let rest = text.get(start..).unwrap_or_default();
+    if rest.starts_with("#!") {
+        let line = rest.lines().next().unwrap_or_default();
+        let end = start + line.len();
+        script.shebang =
+            Some(Spanned { node: line.trim_end().to_owned(), span: Span::new(file, start as u32, end as u32) });
+        start = end;
     }
     parser.items(start);
     script.items = parser.items;

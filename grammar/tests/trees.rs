@@ -262,6 +262,14 @@ begin { }
 }
 
 #[test]
+fn byte_order_marks_and_carriage_returns() {
+    let text = "\u{feff}#!/usr/bin/env tapline\r\n#define N \\\r\n  5\r\nkprobe:a,\r\nkprobe:b\r\n/pid/\r\n{ // c\r\n f(N);\r\n}\r\n";
+    let expected = "shebang #!/usr/bin/env tapline\n(define N 5)\n(probe\n  (attach \"kprobe\" \"a\")\n  (attach \"kprobe\" \"b\")\n  \
+        (predicate pid)\n  (call f N))\n";
+    assert_eq!(tree(text), expected);
+}
+
+#[test]
 fn headers() {
     let text = "#ifndef H\n#define H\n#include <stdint.h>\nextern int x;\nint f(int a, char *b);\n\
         static inline int g(void) { return 1; }\nstruct A { uint32_t a; };\nstruct A make(void);\n\
