@@ -451,7 +451,7 @@ pub enum ValueType {
         /// Frames shown at most.
         limit: u32,
     },
-    /// 24 bytes: `u64` address family (AF_INET 2, AF_INET6 10), 16 bytes of address in network order.
+    /// 24 bytes: `u64` address family (`AF_INET` 2, `AF_INET6` 10), 16 bytes of address in network order.
     Inet,
     /// Six bytes.
     Mac,

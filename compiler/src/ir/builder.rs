@@ -426,7 +426,7 @@ fn remove_unreachable(func: &mut Function) {
             t.block = new;
         }
     };
-    for data in kept.iter_mut() {
+    for data in &mut kept {
         match &mut data.term {
             Some(Terminator::Jump(t)) => fix(t),
             Some(Terminator::Branch { then, otherwise, .. }) => {
@@ -445,7 +445,7 @@ fn remove_trivial_params(func: &mut Function) {
     loop {
         // Per parameter: no argument seen, one value seen, or several.
         let mut seen: HashMap<Value, Option<Value>> = HashMap::new();
-        for data in func.blocks.iter() {
+        for data in &func.blocks {
             for t in targets(data.term.as_ref()) {
                 let params = &func.blocks[t.block].params;
                 for (&param, &arg) in params.iter().zip(&t.args) {

@@ -142,14 +142,14 @@ impl<'a> ModuleLower<'a> {
             callbacks: 0,
             diagnostics: Vec::new(),
         };
-        for map in script.maps.iter() {
+        for map in &script.maps {
             this.script_map(map);
         }
         let ring_bytes = script.config.ring_pages.max(1).next_power_of_two().saturating_mul(4096);
         this.events = this.internal_map("events", MapRole::Events, MapKind::RingBuf, 0, 0, ring_bytes, 0);
         // Its value size is known when all counters are.
         this.counters_map = this.internal_map("counters", MapRole::Counters, MapKind::Array, 4, 8, 1, 0);
-        for action in script.actions.iter() {
+        for action in &script.actions {
             let record = this.record_layout(&action.args);
             this.records.push(record);
         }

@@ -156,14 +156,13 @@ impl<'t> TypeTable<'t> {
     pub fn raw_tracepoint(&mut self, event: &str) -> Option<Vec<(String, Type)>> {
         let btf = self.btf()?;
         // The typedef is always there, the function knows the names of its parameters.
-        let proto = match btf.function(&format!("__traceiter_{event}")) {
-            Some(proto) => proto,
-            None => {
-                let id = btf.find(KindSet::TYPEDEF, &format!("btf_trace_{event}"))?;
-                let BtfType::Ptr(target) = btf.get(btf.resolve(id)) else { return None };
-                let BtfType::FuncProto(proto) = btf.get(btf.resolve(target)) else { return None };
-                proto
-            }
+        let proto = if let Some(proto) = btf.function(&format!("__traceiter_{event}")) {
+            proto
+        } else {
+            let id = btf.find(KindSet::TYPEDEF, &format!("btf_trace_{event}"))?;
+            let BtfType::Ptr(target) = btf.get(btf.resolve(id)) else { return None };
+            let BtfType::FuncProto(proto) = btf.get(btf.resolve(target)) else { return None };
+            proto
         };
         let mut params = Vec::new();
         // The first parameter is the tracepoint's private data, which programs do not see.
