@@ -4,17 +4,22 @@
 use tapline_compiler::index::Id;
 use tapline_compiler::ir::generate::{self, CONTEXT_WORDS, OUTPUT_BYTES, Random};
 use tapline_compiler::ir::interp::Interp;
+use tapline_compiler::ir::sim_maps::SimMaps;
 use tapline_compiler::ir::{FuncId, Module, parse, passes, verify};
 use tapline_compiler::program::MapId;
 
-fn run(module: &Module, seed: u64) -> (u64, Vec<u8>) {
+/// Result, the array's value, the entries of the hash map.
+type Outcome = (u64, Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>);
+
+fn run(module: &Module, seed: u64) -> Outcome {
     let mut random = Random(seed);
-    let mut interp = Interp::new(module, (), 1_000_000);
+    let mut interp = Interp::new(module, SimMaps::new(module), 1_000_000);
     let ctx = (0..CONTEXT_WORDS).flat_map(|_| random.number().to_le_bytes()).collect();
     let ctx = interp.memory.add(ctx, false);
     let result = interp.run(FuncId::new(0), &[ctx]).unwrap();
     let out = interp.map_value(MapId(0)).unwrap();
-    (result, interp.memory.read(out, OUTPUT_BYTES).unwrap().to_vec())
+    let entries = interp.host.entries(1, &interp.memory);
+    (result, interp.memory.read(out, OUTPUT_BYTES).unwrap().to_vec(), entries)
 }
 
 fn size(module: &Module) -> usize {

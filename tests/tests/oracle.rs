@@ -6,6 +6,7 @@ use tapline_compiler::backend;
 use tapline_compiler::index::Id;
 use tapline_compiler::ir::generate::{self, CONTEXT_WORDS, OUTPUT_BYTES, Random};
 use tapline_compiler::ir::interp::Interp;
+use tapline_compiler::ir::sim_maps::SimMaps;
 use tapline_compiler::ir::{FuncId, Module, verify};
 use tapline_compiler::object;
 use tapline_compiler::program::MapId;
@@ -20,13 +21,20 @@ fn context(seed: u64) -> [u64; CONTEXT_WORDS] {
     std::array::from_fn(|_| random.number() as u64)
 }
 
-fn interpret(module: &Module, context: &[u64; CONTEXT_WORDS]) -> (u64, Vec<u8>) {
-    let mut interp = Interp::new(module, (), 1_000_000);
+/// Result, the array's value, the entries of the hash map.
+type Outcome = (u32, Vec<u8>, Vec<(u64, u64)>);
+
+fn interpret(module: &Module, context: &[u64; CONTEXT_WORDS]) -> Outcome {
+    let mut interp = Interp::new(module, SimMaps::new(module), 1_000_000);
     let bytes = context.iter().flat_map(|w| w.to_le_bytes()).collect();
     let ctx = interp.memory.add(bytes, false);
     let result = interp.run(FuncId::new(0), &[ctx]).unwrap();
     let out = interp.map_value(MapId(0)).unwrap();
-    (result, interp.memory.read(out, OUTPUT_BYTES).unwrap().to_vec())
+    let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
+    let mut entries: Vec<(u64, u64)> =
+        interp.host.entries(1, &interp.memory).iter().map(|(k, v)| (word(k), word(v))).collect();
+    entries.sort_unstable();
+    (result as u32, interp.memory.read(out, OUTPUT_BYTES).unwrap().to_vec(), entries)
 }
 
 #[test]
@@ -39,14 +47,14 @@ fn kernel_agrees_with_interpreter() {
         let module = generate::module(seed);
         verify::verify(&module).unwrap();
         let context = context(seed);
-        let (result, memory) = interpret(&module, &context);
+        let expected = interpret(&module, &context);
         let compiled = backend::compile(&module).unwrap();
         let elf = object::emit(&compiled.code, &compiled.module, &()).unwrap();
-        let (kernel_result, kernel_memory) = match kernel.run(&elf, &context) {
+        let outcome = match kernel.run(&elf, &context) {
             Ok(r) => r,
             Err(e) => panic!("seed {seed}: {e:?}\n{module}"),
         };
-        assert!(result == u64::from(kernel_result) && memory == kernel_memory, "seed {seed}:\n{module}");
+        assert!(outcome == expected, "seed {seed}:\n{module}");
     }
 }
 
@@ -64,11 +72,7 @@ impl Kernel {
         Ok(kernel)
     }
 
-    fn run(
-        &mut self,
-        elf: &[u8],
-        context: &[u64; CONTEXT_WORDS],
-    ) -> Result<(u32, Vec<u8>), Box<dyn std::error::Error>> {
+    fn run(&mut self, elf: &[u8], context: &[u64; CONTEXT_WORDS]) -> Result<Outcome, Box<dyn std::error::Error>> {
         let mut ebpf = self.loader.load(elf)?;
         let prog: &mut RawTracePoint = ebpf.program_mut("p0").ok_or("no program")?.try_into()?;
         prog.load()?;
@@ -76,6 +80,16 @@ impl Kernel {
         let out: aya::maps::Array<_, [u64; OUTPUT_BYTES as usize / 8]> =
             ebpf.map(".data.out").ok_or("no map")?.try_into()?;
         let words = out.get(&0, 0)?;
-        Ok((result.return_value, words.iter().flat_map(|w| w.to_le_bytes()).collect()))
+        let memory = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+        let mut entries = Vec::new();
+        // A program that does not touch the hash map has none.
+        if let Some(hash) = ebpf.map("hash") {
+            let hash: aya::maps::HashMap<_, u64, u64> = hash.try_into()?;
+            for entry in hash.iter() {
+                entries.push(entry?);
+            }
+        }
+        entries.sort_unstable();
+        Ok((result.return_value, memory, entries))
     }
 }

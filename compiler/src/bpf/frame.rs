@@ -1,6 +1,7 @@
 //! The 512-byte stack of a function: local memory from the top down, spill slots below.
 
 use crate::index::IndexVec;
+use crate::ir::slot_life::{Packer, SlotLives};
 use crate::ir::{Function, Op, Slot};
 
 /// Bytes of stack that the kernel gives to a program and all functions that it calls.
@@ -16,7 +17,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Lays out the slots that the function still uses, largest alignment first so that no padding is lost.
+    /// Lays out the slots that the function still uses; those that never live at the same time share their place.
     pub fn new(func: &Function) -> Self {
         let mut used: IndexVec<Slot, bool> = vec![false; func.slots.len()].into();
         for inst in func.blocks.iter().flat_map(|b| &b.insts) {
@@ -25,11 +26,20 @@ impl Frame {
             }
         }
         let mut order: Vec<Slot> = func.slots.ids().filter(|&s| used[s]).collect();
-        order.sort_by_key(|&s| std::cmp::Reverse(func.slots[s].align));
+        order.sort_by_key(|&s| std::cmp::Reverse((func.slots[s].align, func.slots[s].size)));
+        let lives = SlotLives::new(func);
+        let mut packer = Packer::new(func, &lives, 0);
         let mut frame = Self { slots: vec![None; func.slots.len()].into(), size: 0 };
-        for s in order {
-            let slot = &func.slots[s];
-            frame.slots[s] = Some(frame.alloc(slot.size, slot.align));
+        let mut ends = Vec::new();
+        for &s in &order {
+            let at = packer.find(s);
+            packer.place(s, at);
+            ends.push((s, at));
+        }
+        // The stack grows down from the frame pointer, which is aligned: places are counted from the bottom up.
+        frame.size = packer.end.next_multiple_of(8);
+        for (s, at) in ends {
+            frame.slots[s] = Some(at as i32 - frame.size as i32);
         }
         frame
     }

@@ -2,12 +2,12 @@
 //! they computed. The same seed gives the same program.
 //!
 //! A program reads words of its context, computes over variables through branches and bounded loops, keeps some in a
-//! slot and in the map `m0`, and at the end stores every variable in the map.
+//! slot, in the array `m0` and the hash map `m1`, and at the end stores every variable in `m0`.
 
 use tapline_grammar::span::Span;
 
 use super::builder::{FunctionBuilder, Variable};
-use super::{BinOp, Cond, Ext, FunctionKind, MapDef, MapKind, Module, Value, Width};
+use super::{BinOp, Cond, Ext, FunctionKind, MapDef, MapKind, Module, Value, Width, helpers};
 use crate::program::MapId;
 
 /// Words of the context that programs read.
@@ -90,7 +90,7 @@ struct Generator {
     statements: u32,
 }
 
-/// A module with one `raw_tp` program and the output map `m0`.
+/// A module with one `raw_tp` program, the output map `m0` and the hash map `m1`.
 pub fn module(seed: u64) -> Module {
     let mut module = Module { license: "GPL".into(), ..Module::default() };
     module.maps.push(MapDef {
@@ -99,6 +99,14 @@ pub fn module(seed: u64) -> Module {
         key_size: 4,
         value_size: OUTPUT_BYTES,
         max_entries: 1,
+        flags: 0,
+    });
+    module.maps.push(MapDef {
+        symbol: "hash".into(),
+        kind: MapKind::Hash,
+        key_size: 8,
+        value_size: 8,
+        max_entries: 16,
         flags: 0,
     });
     let mut random = Random(seed);
@@ -209,7 +217,7 @@ impl Generator {
 
     fn statement(&mut self, depth: u32) {
         self.statements = self.statements.saturating_sub(1);
-        match self.random.below(if depth < 3 { 12 } else { 8 }) {
+        match self.random.below(if depth < 3 { 15 } else { 11 }) {
             0..=4 => {
                 let value = self.expression(0);
                 let i = self.random.below(VARIABLES);
@@ -234,9 +242,65 @@ impl Generator {
                     self.b.zero(self.slot, 8, 12, 4);
                 }
             }
-            8..=10 => self.conditional(depth),
+            8..=10 => self.map(),
+            11..=13 => self.conditional(depth),
             _ => self.bounded_loop(depth),
         }
+    }
+
+    /// The address of a new slot with a scalar in it.
+    fn in_slot(&mut self, value: Value) -> Value {
+        let slot = self.b.slot(8, 8, false);
+        let addr = self.b.slot_addr(slot);
+        if self.random.below(3) == 0 {
+            self.b.zero(addr, 0, 8, 8);
+        }
+        self.b.store(Width::W8, addr, 0, value);
+        addr
+    }
+
+    /// One to three operations on one entry of the hash map.
+    fn map(&mut self) {
+        let key = self.any();
+        let key = self.b.bin_imm(BinOp::And, key, 7);
+        for _ in 0..=self.random.below(3) {
+            let addr = self.in_slot(key);
+            let map = self.b.map(MapId(1));
+            match self.random.below(4) {
+                0 => {
+                    let value = self.any();
+                    let value = self.in_slot(value);
+                    let flags = self.random.below(3) as i64;
+                    let flags = self.b.iconst(flags);
+                    let result = self.b.call(helpers::MAP_UPDATE_ELEM, &[map, addr, value, flags]);
+                    let i = self.random.below(VARIABLES);
+                    self.set(i, result);
+                }
+                1 => {
+                    let result = self.b.call(helpers::MAP_DELETE_ELEM, &[map, addr]);
+                    let i = self.random.below(VARIABLES);
+                    self.set(i, result);
+                }
+                _ => self.look_up(map, addr),
+            }
+        }
+    }
+
+    fn look_up(&mut self, map: Value, key: Value) {
+        let (found, join) = (self.b.block(), self.b.block());
+        let entry = self.b.call(helpers::MAP_LOOKUP_ELEM, &[map, key]);
+        self.b.branch_imm(Cond::Ne, entry, 0, found, join);
+        self.b.enter(found);
+        if self.random.below(2) == 0 {
+            let value = self.b.load(Width::W8, entry, 0);
+            let i = self.random.below(VARIABLES);
+            self.set(i, value);
+        } else {
+            let value = self.any();
+            self.b.atomic_add(Width::W8, entry, 0, value);
+        }
+        self.b.jump(join);
+        self.b.enter(join);
     }
 
     fn block(&mut self, depth: u32) {

@@ -22,6 +22,8 @@ pub mod parse;
 pub mod passes;
 mod print;
 pub mod rewrite;
+pub mod sim_maps;
+pub mod slot_life;
 pub mod verify;
 
 use crate::define_id;

@@ -11,9 +11,10 @@ use super::map_values::lookup;
 use crate::diagnostic::Diagnostic;
 use crate::index::{Id, IndexVec};
 use crate::ir::calls::CallGraph;
+use crate::ir::slot_life::{Packer, SlotLives};
 use crate::ir::{
-    BinOp, Block, Cond, FuncId, Function, FunctionKind, Inst, MapDef, MapKind, Module, Op, Slot, SlotData, Target,
-    Terminator, Value, Width,
+    BinOp, Block, Cond, FuncId, Function, FunctionKind, Inst, MapDef, MapKind, Module, Op, Slot, Target, Terminator,
+    Value, Width,
 };
 use crate::program::MapId;
 
@@ -49,19 +50,19 @@ pub fn place_slots(module: &mut Module, stack: u32) -> Result<Option<MapId>, Dia
     for id in module.functions.ids() {
         let func = &mut module.functions[id];
         let Traits { stack, reentrant, missed } = traits[id];
-        let moved = choose(func, stack);
+        let lives = SlotLives::new(func);
+        let moved = choose(func, &lives, stack);
         if moved.is_empty() {
             continue;
         }
-        let mut size = if reentrant { BUSY_SIZE } else { 0 };
         let mut offsets: IndexVec<Slot, Option<u32>> = vec![None; func.slots.len()].into();
+        let mut packer = Packer::new(func, &lives, if reentrant { BUSY_SIZE } else { 0 });
         for slot in moved {
-            let SlotData { size: bytes, align, .. } = func.slots[slot];
-            let offset = size.next_multiple_of(align.max(1));
-            offsets[slot] = Some(offset);
-            size = offset.saturating_add(bytes);
+            let at = packer.find(slot);
+            packer.place(slot, at);
+            offsets[slot] = Some(at);
         }
-        size = size.next_multiple_of(8);
+        let size = packer.end.next_multiple_of(8);
         if size > ENTRY_LIMIT {
             return Err(Diagnostic::error("too-much-memory", "this probe needs too much memory", func.span)
                 .note(format!("its strings and buffers take {size} bytes, the kernel gives {ENTRY_LIMIT} per CPU"))
@@ -101,8 +102,8 @@ struct Traits {
     missed: Option<u32>,
 }
 
-/// The slots that do not go on the stack; small ones have precedence.
-fn choose(func: &Function, stack: u32) -> Vec<Slot> {
+/// The slots that do not go on the stack, large ones first. Small ones have precedence on the stack.
+fn choose(func: &Function, lives: &SlotLives, stack: u32) -> Vec<Slot> {
     let mut used: IndexVec<Slot, bool> = vec![false; func.slots.len()].into();
     for inst in func.blocks.iter().flat_map(|b| &b.insts) {
         if let Op::SlotAddr(s) = inst.op {
@@ -111,20 +112,19 @@ fn choose(func: &Function, stack: u32) -> Vec<Slot> {
     }
     let mut slots: Vec<Slot> = func.slots.ids().filter(|&s| used[s]).collect();
     slots.sort_by_key(|&s| (!func.slots[s].pinned, func.slots[s].size));
-    let mut left = stack;
-    let mut moved: Vec<Slot> = slots
-        .into_iter()
-        .filter(|&s| {
-            let slot = &func.slots[s];
-            let size = slot.size.next_multiple_of(slot.align.max(1));
-            let stays = slot.pinned || (!slot.indexed && size <= STACK_SLOT_LIMIT && size <= left);
-            if stays {
-                left = left.saturating_sub(size);
-            }
-            !stays
-        })
-        .collect();
-    moved.sort();
+    let mut packer = Packer::new(func, lives, 0);
+    let mut moved: Vec<Slot> = Vec::new();
+    for slot in slots {
+        let data = &func.slots[slot];
+        let at = packer.find(slot);
+        let fits = !data.indexed && data.size <= STACK_SLOT_LIMIT && at.saturating_add(data.size) <= stack;
+        if data.pinned || fits {
+            packer.place(slot, at);
+        } else {
+            moved.push(slot);
+        }
+    }
+    moved.sort_by_key(|&s| (std::cmp::Reverse(func.slots[s].size), s));
     moved
 }
 
