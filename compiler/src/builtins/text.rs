@@ -3,7 +3,7 @@
 use super::Call;
 use crate::check::{Checker, constant_number, convert, decay, int_literal, string_literal as literal, text_literal};
 use crate::program::Clock;
-use crate::typed::{BinOp, Expr, ExprKind, Op};
+use crate::typed::{Expr, ExprKind, Op};
 use crate::types::layout::size_of;
 use crate::types::{IntType, Type};
 
@@ -71,26 +71,12 @@ pub(super) fn str(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     let pointer = address(checker, call, value)?;
     let mut args = vec![pointer];
     if let Some(bytes) = bytes {
-        args.push(characters(bytes));
+        args.push(convert(bytes, &Type::U64));
     } else if own.is_some() {
         let all = int_literal(i128::from(capacity), call.span);
         args.push(convert(all, &Type::U64));
     }
     Some(call.op(Op::Str, args, Type::Str(capacity)))
-}
-
-/// How many characters fit into so many bytes with the terminator.
-fn characters(bytes: Expr) -> Expr {
-    let span = bytes.span;
-    if let Some(n) = constant_number(&bytes) {
-        return convert(int_literal((n - 1).max(0), span), &Type::U64);
-    }
-    let bytes = convert(bytes, &Type::U64);
-    let number = |n| convert(int_literal(n, span), &Type::U64);
-    let less = ExprKind::Binary(BinOp::Sub, Box::new(bytes.clone()), Box::new(number(1)));
-    let less = Expr { kind: less, ty: Type::U64, span };
-    let kind = ExprKind::Ternary { cond: Box::new(bytes), then: Box::new(less), otherwise: Box::new(number(0)) };
-    Expr { kind, ty: Type::U64, span }
 }
 
 pub(super) fn buf(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {

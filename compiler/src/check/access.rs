@@ -278,3 +278,18 @@ pub(crate) fn decay(place: Expr, elem: Type) -> Expr {
     let ty = Type::Ptr(Rc::new(elem), space);
     Expr { kind: ExprKind::AddrOf(Box::new(place)), ty, span }
 }
+
+/// The address space of the pointer that a number was made from, as in `(uint64)curtask + 8`.
+pub(super) fn origin(value: &Expr) -> Option<AddrSpace> {
+    let mut value = value;
+    loop {
+        if let Type::Ptr(_, space) = &value.ty {
+            return Some(*space);
+        }
+        match &value.kind {
+            ExprKind::Cast(inner) => value = inner,
+            ExprKind::Binary(BinOp::Add | BinOp::Sub | BinOp::BitAnd, lhs, _) => value = lhs,
+            _ => return None,
+        }
+    }
+}

@@ -148,10 +148,11 @@ impl Checker<'_> {
         match self.unit.context.clone() {
             Context::Tracepoint { category, event } => self.record_field(&category, &event, name, span),
             Context::RawTracepoint { event } => {
-                let Some(params) = self.types.raw_tracepoint(&event) else {
+                let params = self.types.raw_tracepoint(&event).unwrap_or_default();
+                if params.iter().all(|(own, _)| own.is_empty()) {
                     self.no_prototype(&format!("raw tracepoint {event}"), args);
                     return None;
-                };
+                }
                 let arguments: Vec<_> =
                     params.into_iter().enumerate().map(|(n, (own, ty))| (n as u32, own, ty)).collect();
                 self.argument_named(&format!("rawtracepoint:{event}"), &arguments, name, span)
@@ -180,7 +181,7 @@ impl Checker<'_> {
     }
 
     fn no_prototype(&mut self, what: &str, span: Span) {
-        self.error("no-prototype", format!("the kernel's BTF does not describe the arguments of {what}"), span)
+        self.error("no-prototype", format!("the kernel's BTF does not name the arguments of {what}"), span)
             .help("use `arg0`, `arg1` and so on, with casts");
     }
 

@@ -221,7 +221,7 @@ impl Checker<'_> {
     /// `(T)e`.
     fn cast(&mut self, ty: &ast::TypeExpr, operand: &ast::Expr, span: Span) -> Option<Expr> {
         let operand = self.value_expr(operand);
-        let to = self.type_expr(ty, operand.as_ref().map(|o| &o.ty));
+        let to = self.type_expr(ty, operand.as_ref());
         let (operand, to) = (operand?, to?);
         self.cast_to(operand, to, span)
     }

@@ -42,6 +42,8 @@ struct Map {
     declared: Option<(MapKind, u32)>,
     /// Nothing is ever assigned; reads give zero.
     empty: bool,
+    /// Something about it was reported in this pass.
+    broken: bool,
 }
 
 /// All maps.
@@ -59,6 +61,7 @@ impl Maps {
             map.value = None;
             map.read = None;
             map.named = None;
+            map.broken = false;
         }
     }
 
@@ -244,6 +247,11 @@ impl Checker<'_> {
     pub(crate) fn key_flow(&mut self, id: MapId, key: &KeyFlow, span: Span) -> bool {
         let Some(map) = self.maps.all.get_mut(id) else { return false };
         let (name, first) = (map.name.clone(), map.key_span);
+        map.broken |= match (&map.key, key) {
+            (Some(KeyFlow::Keyed(a)), KeyFlow::Keyed(b)) => a.join(b).is_err(),
+            (Some(a), b) => *a != *b,
+            (None, _) => false,
+        };
         let joined = match (&map.key, key) {
             (None, _) => {
                 map.key_span = span;
@@ -350,6 +358,7 @@ impl Checker<'_> {
         let mut found = Vec::new();
         for map in &self.maps.all {
             if let Some(span) = map.read.or(map.named)
+                && !map.broken
                 && (map.empty || map.value.is_none())
             {
                 found.push((map.name.clone(), span, map.empty, map.declared.is_some()));

@@ -374,10 +374,7 @@ impl Checker<'_> {
 
     /// A number as an address in the space that numbers of this program usually come from.
     pub(crate) fn pointer_to(&self, target: Type, number: Expr) -> Expr {
-        let space = match &number.ty {
-            Type::Ptr(_, space) => *space,
-            _ => self.default_space(),
-        };
+        let space = super::access::origin(&number).unwrap_or_else(|| self.default_space());
         let ty = Type::Ptr(Rc::new(target), space);
         convert(number, &ty)
     }

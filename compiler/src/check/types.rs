@@ -5,6 +5,7 @@ use std::rc::Rc;
 use tapline_grammar::ast;
 use tapline_grammar::span::Span;
 
+use super::access::origin;
 use super::{Checker, constant};
 use crate::similar::closest;
 use crate::typed::Expr;
@@ -17,7 +18,7 @@ const MAX_SUFFIXES: usize = 32;
 
 impl Checker<'_> {
     /// A type as written; unknown names are reported. `operand` is what `[]` takes its length from.
-    pub(crate) fn type_expr(&mut self, ty: &ast::TypeExpr, operand: Option<&Type>) -> Option<Type> {
+    pub(crate) fn type_expr(&mut self, ty: &ast::TypeExpr, operand: Option<&Expr>) -> Option<Type> {
         let mut result = match &ty.base {
             ast::TypeBase::Struct(name) => self.composite(name, false)?,
             ast::TypeBase::Union(name) => self.composite(name, true)?,
@@ -48,7 +49,7 @@ impl Checker<'_> {
         found
     }
 
-    fn named_type(&mut self, name: &ast::Name, ty: &ast::TypeExpr, operand: Option<&Type>) -> Option<Type> {
+    fn named_type(&mut self, name: &ast::Name, ty: &ast::TypeExpr, operand: Option<&Expr>) -> Option<Type> {
         let capacity = || match ty.suffixes.first() {
             Some(ast::TypeSuffix::Array(Some(len))) => Some(len),
             _ => None,
@@ -80,17 +81,14 @@ impl Checker<'_> {
         &mut self,
         base: Type,
         suffixes: &[ast::TypeSuffix],
-        operand: Option<&Type>,
+        operand: Option<&Expr>,
         span: Span,
     ) -> Option<Type> {
         if suffixes.len() > MAX_SUFFIXES {
             self.error("type-nesting", "this type is nested too deeply", span);
             return None;
         }
-        let space = match operand {
-            Some(Type::Ptr(_, space)) => *space,
-            _ => self.default_space(),
-        };
+        let space = operand.and_then(origin).unwrap_or_else(|| self.default_space());
         let mut ty = base;
         for suffix in suffixes {
             ty = match suffix {
@@ -100,7 +98,7 @@ impl Checker<'_> {
                     Type::Array(Rc::new(ty), len)
                 }
                 ast::TypeSuffix::Array(None) => {
-                    let whole = operand.map_or(0, |o| size_of(o, &self.types.aggregates));
+                    let whole = operand.map_or(0, |o| size_of(&o.ty, &self.types.aggregates));
                     let size = size_of(&ty, &self.types.aggregates);
                     if size == 0 || whole == 0 || !whole.is_multiple_of(size) {
                         self.error("array-length", "the length of this array is not known", span)
