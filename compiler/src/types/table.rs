@@ -1,7 +1,7 @@
 //! The table of types of one compilation: kernel types come in from BTF by name when they are first asked for, fields of
 //! a struct only when one of them is. C definitions of the script go before the kernel's.
 //!
-//! Every import is bounded: chains of pointers and arrays by [`MAX_NESTING`], members by the BTF itself, anonymous members
+//! Every import is bounded: chains of pointers and arrays by `MAX_NESTING`, members by the BTF itself, anonymous members
 //! by depth.
 
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! From the compiler's types to the manifest's: names are resolved, offsets are written out, ids disappear.
 //!
-//! The result is bounded: nesting stops at [`MAX_DEPTH`], and a struct whose members were never asked for is shown as
+//! The result is bounded: nesting stops at `MAX_DEPTH`, and a struct whose members were never asked for is shown as
 //! the bytes that it occupies.
 
 use super::layout::{size_of, tuple_layout};

@@ -1,7 +1,7 @@
 //! Decides where local memory lies: on the stack when it is small and accessed at constant offsets, else in the program's
 //! entry of a per-CPU scratch map, looked up once at the program's start.
 //!
-//! Two programs can nest on one CPU, so each has an entry of its own. A program that can meet itself has [`COPIES`]
+//! Two programs can nest on one CPU, so each has an entry of its own. A program that can meet itself has `COPIES`
 //! entries: a run claims one by exchanging its busy word, and gives it back before it returns. A run that finds none free is
 //! counted, and does nothing else.
 
