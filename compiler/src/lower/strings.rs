@@ -102,7 +102,10 @@ impl FnLower<'_, '_> {
         }
     }
 
+    /// The name of the thread, padded with zeros: it is compared and hashed as a whole, and the helper leaves what is behind
+    /// the name as it was on some kernels (6.1).
     pub(super) fn comm_into(&mut self, dst: Mem) {
+        self.zero(dst, COMM_LEN);
         let to = self.addr(dst);
         let size = self.b.iconst(i64::from(COMM_LEN));
         self.b.call(helpers::GET_CURRENT_COMM, &[to, size]);

@@ -223,14 +223,18 @@ impl Accesses {
                 (helpers::MAP_UPDATE_ELEM, 2) => read(sizes.map(|s| s.1)),
                 (helpers::RINGBUF_OUTPUT, 1) => read(constant(2)),
                 // These fill their destination completely, with zeros on failure.
-                (helpers::GET_CURRENT_COMM | helpers::PROBE_READ_KERNEL | helpers::PROBE_READ_USER, 0) => {
+                (helpers::PROBE_READ_KERNEL | helpers::PROBE_READ_USER, 0) => {
                     let written = constant(1).map(|len| upto(Some(len)));
                     Effect { written, may_write: true, ..Effect::default() }
                 }
                 // And these as far as the string reaches.
-                (helpers::PROBE_READ_KERNEL_STR | helpers::PROBE_READ_USER_STR | helpers::PROBE_READ_STR, 0) => {
-                    Effect { may_write: true, ..Effect::default() }
-                }
+                (
+                    helpers::PROBE_READ_KERNEL_STR
+                    | helpers::PROBE_READ_USER_STR
+                    | helpers::PROBE_READ_STR
+                    | helpers::GET_CURRENT_COMM,
+                    0,
+                ) => Effect { may_write: true, ..Effect::default() },
                 _ => Effect { read: Some(Range { start: 0, ..rest }), may_write: true, ..Effect::default() },
             };
             self.note(slot, block, inst, effect);
