@@ -152,7 +152,16 @@ impl Session<'_> {
         // script, there is no need to attach anything.
         let early = self.take_records();
         let ended = early.iter().any(|record| self.actions.exit_status(record).is_some());
+        // Whoever waits for the announcement may end the traced process at once: it is watched, and the mappings that name its
+        // addresses are known, before.
+        let process = match self.options.pid {
+            Some(pid) => Some(pidfd_open(pid).map_err(SessionError::system("watch the process"))?),
+            None => None,
+        };
         let links = if ended { Links::default() } else { self.attach()? };
+        if !ended {
+            self.actions.remember_running_processes();
+        }
         self.announce(if ended { self.program.manifest.probes.len() } else { links.probes + self.own_probes() })?;
         for record in &early {
             if self.exit.is_none() {
@@ -161,10 +170,9 @@ impl Session<'_> {
         }
         self.flush(false)?;
         if !ended {
-            self.actions.remember_running_processes();
             self.release_child()?;
             if !self.is_finished_by_begin() {
-                self.serve(&signals)?;
+                self.serve(&signals, process.as_ref())?;
             }
         }
         self.finish(links, &signals)
@@ -236,7 +244,7 @@ impl Session<'_> {
     }
 
     /// Waits and serves until the script, a signal, or the traced process ends it.
-    fn serve(&mut self, signals: &Signals) -> Result<(), SessionError> {
+    fn serve(&mut self, signals: &Signals, process: Option<&OwnedFd>) -> Result<(), SessionError> {
         let failed = |e| SessionError::System { action: "wait for events", error: e };
         let epoll = Epoll::new().map_err(failed)?;
         epoll.add(signals.as_fd(), SIGNAL).map_err(failed)?;
@@ -246,11 +254,7 @@ impl Session<'_> {
         if let Some(child) = &self.child {
             epoll.add(child.as_fd(), CHILD).map_err(failed)?;
         }
-        let process = match self.options.pid {
-            Some(pid) => Some(pidfd_open(pid).map_err(SessionError::system("watch the process"))?),
-            None => None,
-        };
-        if let Some(process) = &process {
+        if let Some(process) = process {
             epoll.add(process.as_fd(), PROCESS).map_err(failed)?;
         }
         let watches_processes = self.actions.has_processes();
