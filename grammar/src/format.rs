@@ -67,6 +67,10 @@ fn piece_of(printer: &mut Printer<'_>, piece: &Piece, file: FileId) {
             // A backslash that continues a line which is not there goes with the blanks.
             let text = printer.text.get(range).unwrap_or_default();
             let kept = text.trim_end_matches(|c: char| c.is_whitespace() || c == '\\');
+            // On the first line it would turn into the interpreter line.
+            if kept.starts_with("#!") && printer.out.is_empty() && printer.line.is_empty() {
+                printer.out.push('\n');
+            }
             printer.word(kept);
         }
         PieceKind::Code(until) => {

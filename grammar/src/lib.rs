@@ -1,6 +1,14 @@
 //! Text to syntax tree: the lexer, the parser, the C declaration grammar and the formatter of the tapline language.
 //!
-//! Nothing here knows a kernel, a type or a builtin.
+//! Nothing here knows a kernel, a type or a builtin. The way of a text:
+//!
+//! - `parser` splits it into items and goes on after mistakes;
+//! - `header` reads attach points, which have a lexical structure of their own;
+//! - `lexer` makes tokens of everything else, and `stream` settles by their neighbourhood what characters cannot say:
+//!   predicate or division, cast or parentheses, block or operand (its module header has one rule for each);
+//! - the parser generated from `grammar.lalrpop` builds the tree through `tree`, which bounds its depth;
+//! - `cpp`, `c_eval`, `c_tokens` and `c_parse` are the preprocessor and the declarations of C;
+//! - `messages` words the errors, `dump` prints a tree, `format` prints a script.
 
 pub mod ast;
 pub mod c_ast;
