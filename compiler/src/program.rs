@@ -244,6 +244,11 @@ pub enum Counter {
     },
     /// A stack trace that could not be stored, since the side map is full.
     StackLost,
+    /// An `exit()` whose record found the ring buffer full: the session ends when this is seen.
+    ExitPending {
+        /// Exit status, when the script gives a constant one; else 0.
+        status: i64,
+    },
     /// A loop that reached the compiler's bound and was left early.
     LoopBound {
         /// The script's position.

@@ -53,18 +53,35 @@ impl FnLower<'_, '_> {
             return self.internal("an action without layout", self.b.span());
         };
         let exits = self.m.script.actions.get(action).is_some_and(|a| matches!(a.kind, ActionKind::Exit));
+        // Losing an event is bad, losing the end of the session is worse: it has a counter that the session looks at.
+        let lost = if exits {
+            let status = match args.first() {
+                Some(Expr { kind: ExprKind::Int(status), .. }) => *status,
+                _ => 0,
+            };
+            Counter::ExitPending { status }
+        } else {
+            Counter::RingFull { probe: self.probe.clone() }
+        };
         let flags = if exits { FORCE_WAKEUP } else { 0 };
         let tails: Option<u32> = args.iter().filter(|a| is_tail(&a.ty)).map(fixed_tail).sum();
         match tails {
             Some(tail) if !args.iter().any(leaves_early) => {
                 let size = align_up(record.fixed_size.saturating_add(tail), 8);
-                self.send_in_place(action, &record, args, size, flags);
+                self.send_in_place(action, &record, args, size, (flags, lost));
             }
-            _ => self.send_packed(action, &record, args, flags),
+            _ => self.send_packed(action, &record, args, (flags, lost)),
         }
     }
 
-    fn send_in_place(&mut self, action: ActionId, record: &Record, args: &[Expr], size: u32, flags: i64) {
+    fn send_in_place(
+        &mut self,
+        action: ActionId,
+        record: &Record,
+        args: &[Expr],
+        size: u32,
+        (flags, lost): (i64, Counter),
+    ) {
         let handle = self.b.map(self.m.events);
         let size = self.b.iconst(i64::from(size));
         let zero = self.b.iconst(0);
@@ -72,7 +89,7 @@ impl FnLower<'_, '_> {
         let (room, full, end) = (self.b.block(), self.b.block(), self.b.block());
         self.b.branch_imm(Cond::Ne, base, 0, room, full);
         self.b.enter(full);
-        self.count_full();
+        self.count(lost);
         self.b.jump(end);
         self.b.enter(room);
         self.fill(action, record, args, base);
@@ -81,7 +98,7 @@ impl FnLower<'_, '_> {
         self.join(end);
     }
 
-    fn send_packed(&mut self, action: ActionId, record: &Record, args: &[Expr], flags: i64) {
+    fn send_packed(&mut self, action: ActionId, record: &Record, args: &[Expr], (flags, lost): (i64, Counter)) {
         let room: u32 = args.iter().filter(|a| is_tail(&a.ty)).map(|a| tail_room(&a.ty)).fold(0, u32::saturating_add);
         let base = self.indexed_bytes(record.fixed_size.saturating_add(room)).base;
         let tail = self.fill(action, record, args, base);
@@ -95,13 +112,8 @@ impl FnLower<'_, '_> {
         let (failed, end) = (self.b.block(), self.b.block());
         self.b.branch_imm(Cond::SLt, result, 0, failed, end);
         self.b.enter(failed);
-        self.count_full();
+        self.count(lost);
         self.join(end);
-    }
-
-    fn count_full(&mut self) {
-        let probe = self.probe.clone();
-        self.count(Counter::RingFull { probe });
     }
 
     /// Writes header, fixed part and tail; returns the end of the tail.

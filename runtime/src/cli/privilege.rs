@@ -46,6 +46,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_said() {
+        use tapline_compiler::render::{Colour, render};
+        use tapline_compiler::source::SourceMap;
+        let said: Vec<String> =
+            [judge(Capabilities::of(&[]), ""), judge(Capabilities::of(&[Capability::SysAdmin]), "[confidentiality]")]
+                .iter()
+                .flatten()
+                .map(|d| render(d, &SourceMap::new(), Colour::Never))
+                .collect();
+        insta::assert_snapshot!(said.join("\n"));
+    }
+
+    #[test]
     fn judgements() {
         let message = |caps: &[Capability], lockdown| judge(Capabilities::of(caps), lockdown).map(|d| d.message);
         let none = "[none] integrity confidentiality";

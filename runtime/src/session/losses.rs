@@ -46,6 +46,8 @@ impl<'a> Losses<'a> {
             *reported = total;
             match counter {
                 Counter::RingFull { .. } => lost_events += new,
+                // Not lost: it is carried out.
+                Counter::ExitPending { .. } => {}
                 counter if first => sink.warning(&warning(counter))?,
                 _ => {}
             }
@@ -54,6 +56,14 @@ impl<'a> Losses<'a> {
             sink.lost(lost_events)?;
         }
         Ok(())
+    }
+
+    /// The status of an `exit()` that found no room in the ring buffer.
+    pub fn exit_pending(&self) -> Option<i64> {
+        self.counters.iter().zip(&self.reported).find_map(|(counter, &total)| match counter {
+            Counter::ExitPending { status } if total > 0 => Some(*status),
+            _ => None,
+        })
     }
 
     /// At the end: the totals of what was reported only once, and where events were lost.
@@ -96,6 +106,7 @@ fn warning(counter: &Counter) -> Warning<'_> {
         }
         Counter::Missed { probe } => plain(format!("runs of {probe} were missed: the script was still busy with another"), ""),
         Counter::StackLost => plain("stacks were lost: the table of stacks is full".into(), ""),
+        Counter::ExitPending { .. } => plain("exit() found the ring buffer full: ending now".into(), ""),
         Counter::RingFull { probe } => plain(format!("events of {probe} were lost: the ring buffer was full"), ""),
     }
 }
@@ -107,10 +118,11 @@ fn plural(count: u64, noun: &str) -> String {
 
 /// What happened once has been said by its warning.
 fn summary_line(counter: &Counter, total: u64, manifest: &Manifest) -> Option<String> {
-    if total == 1 && !matches!(counter, Counter::RingFull { .. }) {
+    if matches!(counter, Counter::ExitPending { .. }) || total == 1 && !matches!(counter, Counter::RingFull { .. }) {
         return None;
     }
     Some(match counter {
+        Counter::ExitPending { .. } => return None,
         Counter::RingFull { probe } => {
             let events = plural(total, "event");
             format!("{events} of {probe} lost: the ring buffer was full (config perf_rb_pages makes it larger)")

@@ -278,6 +278,9 @@ impl Session<'_> {
             self.flush(false)?;
             if self.last_report.elapsed() >= REPORT_INTERVAL {
                 self.report_losses()?;
+                if self.exit.is_none() {
+                    self.exit = self.losses.exit_pending().map(|status| status as i32);
+                }
                 if watches_processes {
                     self.actions.remember_processes(&mut seen);
                 }
