@@ -29,7 +29,9 @@ fn checked_on(text: &str, target: &Fixture) -> String {
 /// Each script, then its typed tree, or what is wrong with it.
 fn all(scripts: &[&str]) -> String {
     let target = Fixture::new().unwrap();
-    scripts.iter().map(|text| format!("=== {text}\n{}\n", checked_on(text, &target))).collect()
+    let sections: Vec<String> =
+        scripts.iter().map(|text| format!("=== {text}\n{}", checked_on(text, &target))).collect();
+    sections.join("\n")
 }
 
 #[test]
