@@ -1,16 +1,20 @@
 //! Which attach points share a program. Points of one probe share it when their program type and what the body sees of the
 //! context are the same; the name of the probe is then told apart by the attach cookie.
 
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
+
 use tapline_grammar::ast;
 use tapline_grammar::span::Span;
 
+use super::Checker;
 use super::scope::Variables;
-use super::{Checker, mentions};
 use crate::expand::{AttachPoint, Context, ExpandedProbe};
 use crate::index::Id;
 use crate::probes::Provider;
 use crate::program::{Attach, ProbeId, ProgramKind};
 use crate::target::Feature;
+use crate::types::record::parse_format;
 
 /// One program to be: attach points of one probe.
 #[derive(Clone, Debug)]
@@ -54,48 +58,47 @@ impl Default for Unit {
     }
 }
 
-/// What a body sees of its attach point.
-#[derive(Clone, Copy)]
-struct Uses {
-    /// `args`.
-    args: bool,
-    /// `probe`, where it must be a string.
-    own_name: bool,
-    /// `probetype`, which is a string of the provider.
-    provider: bool,
+/// What points must have in common to share a program.
+#[derive(PartialEq, Eq, Hash)]
+struct Likeness {
+    kind: ProgramKind,
+    pid_filter: Option<u32>,
+    /// Where the body names it.
+    probetype: Option<&'static str>,
+    /// What the body sees of the context.
+    shape: String,
 }
 
 impl Checker<'_> {
     /// The programs of the script, in textual order.
     pub(super) fn units(&self) -> Vec<Unit> {
         let script = self.script;
-        let mut units = Vec::new();
+        let mut units: Vec<Unit> = Vec::new();
         let mut next = 0usize;
         let by_cookie = self.probe_by_cookie();
         for (index, probe) in script.probes.iter().enumerate() {
-            let named = mentions(probe, &|name| name == "probe");
-            let uses = Uses {
-                args: mentions(probe, &|name| name == "args"),
-                own_name: named && !by_cookie,
-                provider: mentions(probe, &|name| name == "probetype"),
-            };
-            let first_unit = units.len();
+            let own_name = !by_cookie && mentions(probe, "probe");
+            let provider = mentions(probe, "probetype");
+            let arguments = mentions(probe, "args").then(|| argument_names(probe));
+            let mut alike: HashMap<Likeness, usize> = HashMap::new();
             for point in &probe.points {
                 let id = ProbeId::new(next);
                 next += 1;
                 let kind = self.kind(probe, point);
-                let fits = |unit: &Unit| {
-                    unit.kind == kind
-                        && kind != ProgramKind::RawTpRun
-                        && unit.pid_filter == self.pid_filter(point)
-                        && !uses.own_name
-                        && (!uses.provider || unit.provider == Some(point.provider))
-                        && same_context(&unit.context, &point.context, uses)
-                };
-                let tail: &mut [Unit] = units.get_mut(first_unit..).unwrap_or_default();
-                if let Some(unit) = tail.iter_mut().find(|unit| fits(unit)) {
-                    unit.points.push(id);
-                    continue;
+                let pid_filter = self.pid_filter(point);
+                // A run by hand has no cookie.
+                if !own_name && kind != ProgramKind::RawTpRun && probe.points.len() > 1 {
+                    let likeness = Likeness {
+                        kind,
+                        pid_filter,
+                        probetype: provider.then_some(point.provider.probetype),
+                        shape: self.shape(&point.context, arguments.as_ref()),
+                    };
+                    let at = *alike.entry(likeness).or_insert(units.len());
+                    if let Some(unit) = units.get_mut(at) {
+                        unit.points.push(id);
+                        continue;
+                    }
                 }
                 units.push(Unit {
                     probe: index,
@@ -106,12 +109,42 @@ impl Checker<'_> {
                     context: point.context.clone(),
                     point_span: point.span,
                     span: probe.span,
-                    pid_filter: self.pid_filter(point),
+                    pid_filter,
                     variables: Variables::default(),
                 });
             }
         }
         units
+    }
+
+    /// What a body that reads these arguments sees of a context: equal text, equal code.
+    fn shape(&self, context: &Context, arguments: Option<&BTreeSet<String>>) -> String {
+        match (context, arguments) {
+            (Context::Tracepoint { category, event }, arguments) => {
+                // Numbers of system call events are addresses of user memory when they are addresses.
+                let mut shape = format!("tracepoint {} ", category == "syscalls");
+                if let Some(arguments) = arguments {
+                    match self.target.tracepoint_format(category, event) {
+                        Ok(text) => {
+                            let fields = parse_format(&text).into_iter().filter(|f| arguments.contains(&f.name));
+                            fields.for_each(|f| {
+                                let _ = write!(shape, "{} {} {} {} {};", f.name, f.ty, f.offset, f.size, f.signed);
+                            });
+                        }
+                        Err(_) => shape.push_str(event),
+                    }
+                }
+                shape
+            }
+            (Context::RawTracepoint { event: name }, Some(_))
+            | (Context::KernelEntry { function: name } | Context::KernelReturn { function: name }, Some(_)) => {
+                format!("of {name}")
+            }
+            (Context::RawTracepoint { .. }, None) => "raw tracepoint".into(),
+            (Context::KernelEntry { .. }, None) => "kernel entry".into(),
+            (Context::KernelReturn { .. }, None) => "kernel return".into(),
+            (other, _) => format!("{other:?}"),
+        }
     }
 
     /// A wildcard's functions share one link where the kernel can do that.
@@ -136,75 +169,128 @@ impl Checker<'_> {
 
     /// True when `probe` is told apart at run time. Where no program serves several points, the name is a plain string everywhere.
     pub(crate) fn probe_by_cookie(&self) -> bool {
-        let several = |probe: &ExpandedProbe| probe.points.len() > 1 && mentions(probe, &|name| name == "probe");
+        let several = |probe: &ExpandedProbe| probe.points.len() > 1 && mentions(probe, "probe");
         // The kernel is asked last: the question costs a system call.
         !self.probe_is_text && self.script.probes.iter().any(several) && self.target.has(Feature::AttachCookie)
     }
 }
 
-fn same_context(a: &Context, b: &Context, uses: Uses) -> bool {
-    if a == b {
-        return true;
+/// Calls a function for every expression of a probe, the outer ones first.
+fn visit_probe(probe: &ExpandedProbe, visit: &mut dyn FnMut(&ast::Expr)) {
+    if let Some(predicate) = &probe.predicate {
+        visit_expr(predicate, visit);
     }
-    match (a, b) {
-        (Context::KernelEntry { .. }, Context::KernelEntry { .. })
-        | (Context::KernelReturn { .. }, Context::KernelReturn { .. })
-        | (Context::RawTracepoint { .. }, Context::RawTracepoint { .. })
-        | (Context::Tracepoint { .. }, Context::Tracepoint { .. }) => !uses.args,
-        _ => false,
+    visit_block(&probe.body, visit);
+}
+
+fn visit_block(block: &ast::Block, visit: &mut dyn FnMut(&ast::Expr)) {
+    for stmt in &block.stmts {
+        visit_stmt(stmt, visit);
+    }
+    if let Some(value) = &block.value {
+        visit_expr(value, visit);
     }
 }
 
-/// True when a block mentions a name, as identifier or as call.
-pub(super) fn block_mentions(block: &ast::Block, wanted: &dyn Fn(&str) -> bool) -> bool {
-    block.stmts.iter().any(|stmt| stmt_mentions(stmt, wanted))
-        || block.value.as_ref().is_some_and(|e| expr_mentions(e, wanted))
-}
-
-fn stmt_mentions(stmt: &ast::Stmt, wanted: &dyn Fn(&str) -> bool) -> bool {
+fn visit_stmt(stmt: &ast::Stmt, visit: &mut dyn FnMut(&ast::Expr)) {
     use ast::StmtKind as S;
-    let expr = |e: &ast::Expr| expr_mentions(e, wanted);
     match &stmt.kind {
-        S::Expr(e) | S::Discard(e) | S::Return(Some(e)) => expr(e),
-        S::Let { init, .. } => init.as_ref().is_some_and(expr),
-        S::Assign { target, value, .. } => expr(target) || expr(value),
-        S::If(it) => if_mentions(it, wanted),
-        S::While { cond: e, body } | S::Unroll { count: e, body } => expr(e) || block_mentions(body, wanted),
-        S::ForRange { start, end, body, .. } => expr(start) || expr(end) || block_mentions(body, wanted),
-        S::ForMap { body, .. } | S::Block(body) => block_mentions(body, wanted),
-        S::Break | S::Continue | S::Return(None) | S::Import(_) | S::Error => false,
-    }
-}
-
-fn if_mentions(it: &ast::IfStmt, wanted: &dyn Fn(&str) -> bool) -> bool {
-    expr_mentions(&it.cond, wanted)
-        || block_mentions(&it.then, wanted)
-        || it.otherwise.as_ref().is_some_and(|b| block_mentions(b, wanted))
-}
-
-/// True when an expression mentions a name, as identifier or as call.
-pub(super) fn expr_mentions(expr: &ast::Expr, wanted: &dyn Fn(&str) -> bool) -> bool {
-    use ast::ExprKind as E;
-    let go = |e: &ast::Expr| expr_mentions(e, wanted);
-    match &expr.kind {
-        E::Ident(name) => wanted(name),
-        E::Map { key, .. } => key.iter().flatten().any(go),
-        E::Call { name, args } => wanted(&name.node) || args.iter().any(go),
-        E::Unary { expr, .. } | E::IncDec { expr, .. } | E::Cast { expr, .. } | E::Comptime(expr) => go(expr),
-        E::Field { base, .. } | E::TupleIndex { base, .. } => go(base),
-        E::Binary { lhs, rhs, .. } => go(lhs) || go(rhs),
-        E::Index { base, index } => go(base) || go(index),
-        E::Ternary { cond, then, otherwise } => go(cond) || then.as_ref().is_some_and(|e| go(e)) || go(otherwise),
-        E::Tuple(members) => members.iter().any(go),
-        E::Record(members) => members.iter().any(|(_, e)| go(e)),
-        E::SizeOf(of) | E::TypeInfo(of) | E::OffsetOf { of, .. } => match &**of {
-            ast::TypeOrExpr::Expr(e) => go(e),
-            ast::TypeOrExpr::Type(_) => false,
-        },
-        E::Block(block) => block_mentions(block, wanted),
-        E::If(it) => if_mentions(it, wanted),
-        E::Int { .. } | E::Str(_) | E::Bool(_) | E::Var(_) | E::Param(_) | E::ParamCount | E::Type(_) | E::Error => {
-            false
+        S::Expr(e) | S::Discard(e) | S::Return(Some(e)) | S::Let { init: Some(e), .. } => visit_expr(e, visit),
+        S::Assign { target, value, .. } => {
+            visit_expr(target, visit);
+            visit_expr(value, visit);
         }
+        S::If(it) => visit_if(it, visit),
+        S::While { cond: e, body } | S::Unroll { count: e, body } => {
+            visit_expr(e, visit);
+            visit_block(body, visit);
+        }
+        S::ForRange { start, end, body, .. } => {
+            visit_expr(start, visit);
+            visit_expr(end, visit);
+            visit_block(body, visit);
+        }
+        S::ForMap { body, .. } | S::Block(body) => visit_block(body, visit),
+        S::Let { init: None, .. } | S::Break | S::Continue | S::Return(None) | S::Import(_) | S::Error => {}
     }
+}
+
+fn visit_if(it: &ast::IfStmt, visit: &mut dyn FnMut(&ast::Expr)) {
+    visit_expr(&it.cond, visit);
+    visit_block(&it.then, visit);
+    if let Some(block) = &it.otherwise {
+        visit_block(block, visit);
+    }
+}
+
+fn visit_expr(expr: &ast::Expr, visit: &mut dyn FnMut(&ast::Expr)) {
+    use ast::ExprKind as E;
+    visit(expr);
+    match &expr.kind {
+        E::Map { key: Some(exprs), .. } | E::Call { args: exprs, .. } | E::Tuple(exprs) => {
+            exprs.iter().for_each(|e| visit_expr(e, visit));
+        }
+        E::Unary { expr, .. } | E::IncDec { expr, .. } | E::Cast { expr, .. } | E::Comptime(expr) => {
+            visit_expr(expr, visit);
+        }
+        E::Field { base, .. } | E::TupleIndex { base, .. } => visit_expr(base, visit),
+        E::Binary { lhs: a, rhs: b, .. } | E::Index { base: a, index: b } => {
+            visit_expr(a, visit);
+            visit_expr(b, visit);
+        }
+        E::Ternary { cond, then, otherwise } => {
+            visit_expr(cond, visit);
+            if let Some(then) = then {
+                visit_expr(then, visit);
+            }
+            visit_expr(otherwise, visit);
+        }
+        E::Record(members) => members.iter().for_each(|(_, e)| visit_expr(e, visit)),
+        E::SizeOf(of) | E::TypeInfo(of) | E::OffsetOf { of, .. } => {
+            if let ast::TypeOrExpr::Expr(e) = &**of {
+                visit_expr(e, visit);
+            }
+        }
+        E::Block(block) => visit_block(block, visit),
+        E::If(it) => visit_if(it, visit),
+        E::Map { key: None, .. }
+        | E::Ident(_)
+        | E::Int { .. }
+        | E::Str(_)
+        | E::Bool(_)
+        | E::Var(_)
+        | E::Param(_)
+        | E::ParamCount
+        | E::Type(_)
+        | E::Error => {}
+    }
+}
+
+/// The name of an identifier or of a called function.
+fn name_of(expr: &ast::Expr) -> Option<&str> {
+    match &expr.kind {
+        ast::ExprKind::Ident(name) => Some(name),
+        ast::ExprKind::Call { name, .. } => Some(&name.node),
+        _ => None,
+    }
+}
+
+/// True when a probe mentions a name, as identifier or as call.
+fn mentions(probe: &ExpandedProbe, wanted: &str) -> bool {
+    let mut found = false;
+    visit_probe(probe, &mut |e| found |= name_of(e) == Some(wanted));
+    found
+}
+
+/// The fields of `args` that a probe reads.
+fn argument_names(probe: &ExpandedProbe) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    visit_probe(probe, &mut |e| {
+        if let ast::ExprKind::Field { base, name, .. } = &e.kind
+            && name_of(base) == Some("args")
+        {
+            names.insert(name.node.clone());
+        }
+    });
+    names
 }

@@ -292,12 +292,6 @@ impl Decorate<'_> {
     }
 }
 
-/// True when a syntax tree mentions a name, as identifier or as call.
-pub(crate) fn mentions(probe: &crate::expand::ExpandedProbe, wanted: &dyn Fn(&str) -> bool) -> bool {
-    let predicate = probe.predicate.as_ref().is_some_and(|e| group::expr_mentions(e, wanted));
-    predicate || group::block_mentions(&probe.body, wanted)
-}
-
 /// An expression as the text of a name, when it is a bare one.
 pub(crate) fn bare_name(expr: &ast::Expr) -> Option<&str> {
     match &expr.kind {

@@ -108,6 +108,8 @@ fn programs_and_the_name_of_the_probe() {
         "kprobe:vfs_read { @[probe] = count(); } kretprobe:vfs_read { print(probe); }",
         "kprobe:vfs_rea* { @[func] = count(); }",
         "begin, end { print(probe); print(probetype); }",
+        "tracepoint:syscalls:sys_exit_* /args.ret < 0/ { @[probe] = count(); }",
+        "tracepoint:sched:sched_switch, tracepoint:syscalls:sys_enter_openat { @n++; }",
     ]));
     let mut old = Fixture::new().unwrap();
     old.lacking = [Feature::KprobeMulti, Feature::AttachCookie].into();
