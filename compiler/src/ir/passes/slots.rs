@@ -11,6 +11,7 @@ use super::map_values::lookup;
 use crate::diagnostic::Diagnostic;
 use crate::index::{Id, IndexVec};
 use crate::ir::calls::CallGraph;
+use crate::ir::cfg;
 use crate::ir::slot_life::{Packer, SlotLives};
 use crate::ir::{
     BinOp, Block, Cond, FuncId, Function, FunctionKind, Inst, MapDef, MapKind, Module, Op, Slot, Target, Terminator,
@@ -75,7 +76,8 @@ pub fn place_slots(module: &mut Module, stack: u32) -> Result<Option<MapId>, Dia
             claim(func, map, first, missed)
         } else {
             entries += 1;
-            enter(func, map, first)
+            let at = first_need(func, &offsets);
+            enter(func, map, first, at)
         };
         entry_size = entry_size.max(size);
         rebase(func, scratch, &offsets);
@@ -142,10 +144,37 @@ fn returning_zero(func: &mut Function, span: Span) -> Block {
     block
 }
 
+/// Where the scratch entry is needed first, as a block and a position in it: behind the predicate, if the predicate needs no scratch
+/// memory. Follows the only way that leads to a use; what it returns dominates all uses and lies in no loop.
+fn first_need(func: &Function, moved: &IndexVec<Slot, Option<u32>>) -> (Block, usize) {
+    let is_use = |inst: &Inst| matches!(inst.op, Op::SlotAddr(s) if moved.get(s).copied().flatten().is_some());
+    let order = cfg::reverse_post_order(func);
+    let preds = cfg::predecessors(func, &order);
+    let mut leads_there: IndexVec<Block, bool> = vec![false; func.blocks.len()].into();
+    let mut work: Vec<Block> = order.iter().copied().filter(|&b| func.blocks[b].insts.iter().any(is_use)).collect();
+    while let Some(block) = work.pop() {
+        if !std::mem::replace(&mut leads_there[block], true) {
+            work.extend(&preds[block]);
+        }
+    }
+    let mut at = Block::new(0);
+    loop {
+        let insts = &func.blocks[at].insts;
+        if let Some(index) = insts.iter().position(is_use) {
+            return (at, index);
+        }
+        let ways: Vec<Block> = cfg::successors(func, at).into_iter().filter(|&b| leads_there[b]).collect();
+        match ways.as_slice() {
+            [next] if preds[*next].len() == 1 => at = *next,
+            _ => return (at, insts.len()),
+        }
+    }
+}
+
 /// Looks the entry up.
-fn enter(func: &mut Function, map: MapId, index: i64) -> Value {
+fn enter(func: &mut Function, map: MapId, index: i64, (entry, at): (Block, usize)) -> Value {
     let span = func.span;
-    let (entry, body) = new_entry(func);
+    let body = func.split(entry, at);
     let fail = returning_zero(func, span);
     let slot = func.new_slot(4, 4);
     let key = func.append(entry, Op::Const(index), span);
