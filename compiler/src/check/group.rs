@@ -136,8 +136,12 @@ impl Checker<'_> {
                 }
                 shape
             }
-            (Context::RawTracepoint { event: name }, Some(_))
-            | (Context::KernelEntry { function: name } | Context::KernelReturn { function: name }, Some(_)) => {
+            (
+                Context::RawTracepoint { event: name }
+                | Context::KernelEntry { function: name }
+                | Context::KernelReturn { function: name },
+                Some(_),
+            ) => {
                 format!("of {name}")
             }
             (Context::RawTracepoint { .. }, None) => "raw tracepoint".into(),
@@ -228,7 +232,9 @@ fn visit_expr(expr: &ast::Expr, visit: &mut dyn FnMut(&ast::Expr)) {
     visit(expr);
     match &expr.kind {
         E::Map { key: Some(exprs), .. } | E::Call { args: exprs, .. } | E::Tuple(exprs) => {
-            exprs.iter().for_each(|e| visit_expr(e, visit));
+            for e in exprs {
+                visit_expr(e, visit);
+            }
         }
         E::Unary { expr, .. } | E::IncDec { expr, .. } | E::Cast { expr, .. } | E::Comptime(expr) => {
             visit_expr(expr, visit);
