@@ -85,7 +85,7 @@ impl Kernel {
         // A program that does not touch the hash map has none.
         if let Some(hash) = ebpf.map("hash") {
             let hash: aya::maps::HashMap<_, u64, u64> = hash.try_into()?;
-            for entry in hash.iter() {
+            for entry in &hash {
                 entries.push(entry?);
             }
         }

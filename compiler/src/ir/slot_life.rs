@@ -187,7 +187,7 @@ fn ranges(
         for slot in here.iter() {
             let mut at = accesses[block].iter().filter(|a| a.1 == slot).map(|a| start + a.0);
             let first = at.next();
-            let last = at.last().or(first);
+            let last = at.next_back().or(first);
             let from = if before[block].has(slot) { Some(start) } else { first };
             let to = if after[block].has(slot) { Some(end) } else { last.map(|l| l + 1) };
             if let (Some(from), Some(to), Some(life)) = (from, to, lives.get_mut(slot)) {

@@ -11,12 +11,12 @@ use super::map_values::lookup;
 use crate::diagnostic::Diagnostic;
 use crate::index::{Id, IndexVec};
 use crate::ir::calls::CallGraph;
-use crate::ir::cfg;
 use crate::ir::slot_life::{Packer, SlotLives};
 use crate::ir::{
     BinOp, Block, Cond, FuncId, Function, FunctionKind, Inst, MapDef, MapKind, Module, Op, Slot, Target, Terminator,
     Value, Width,
 };
+use crate::ir::{cfg, helpers};
 use crate::program::MapId;
 
 /// Entries of a program that can meet itself.
@@ -145,7 +145,8 @@ fn returning_zero(func: &mut Function, span: Span) -> Block {
 }
 
 /// Where the scratch entry is needed first, as a block and a position in it: behind the predicate, if the predicate needs no scratch
-/// memory. Follows the only way that leads to a use; what it returns dominates all uses and lies in no loop.
+/// memory. Follows the only way that leads to a use; what it returns dominates all uses and lies in no loop. It also lies
+/// before any record that is reserved: a program that finds no entry ends at once, and must not hold one then.
 fn first_need(func: &Function, moved: &IndexVec<Slot, Option<u32>>) -> (Block, usize) {
     let is_use = |inst: &Inst| matches!(inst.op, Op::SlotAddr(s) if moved.get(s).copied().flatten().is_some());
     let order = cfg::reverse_post_order(func);
@@ -160,7 +161,8 @@ fn first_need(func: &Function, moved: &IndexVec<Slot, Option<u32>>) -> (Block, u
     let mut at = Block::new(0);
     loop {
         let insts = &func.blocks[at].insts;
-        if let Some(index) = insts.iter().position(is_use) {
+        let reserves = |inst: &Inst| matches!(inst.op, Op::Call(helpers::RINGBUF_RESERVE, _));
+        if let Some(index) = insts.iter().position(|inst| is_use(inst) || reserves(inst)) {
             return (at, index);
         }
         let ways: Vec<Block> = cfg::successors(func, at).into_iter().filter(|&b| leads_there[b]).collect();
