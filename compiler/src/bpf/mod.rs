@@ -16,6 +16,8 @@ mod live;
 mod mir;
 mod regalloc;
 mod select;
+#[cfg(test)]
+mod tests;
 
 use crate::diagnostic::Diagnostic;
 use crate::ir::{FuncId, Module};

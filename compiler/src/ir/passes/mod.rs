@@ -10,6 +10,8 @@ pub mod map_values;
 mod slot_access;
 pub mod slots;
 pub mod stores;
+#[cfg(test)]
+mod tests;
 
 use super::{Function, Module, verify};
 use crate::diagnostic::Diagnostic;
