@@ -158,15 +158,8 @@ impl Emitter<'_> {
     fn mov(&mut self, to: Place, source: Source) -> Result<(), Diagnostic> {
         let reg = match to {
             Place::Reg(r) => r,
-            Place::Stack(off) => {
-                if let Source::Const(c) = source
-                    && let Ok(imm) = i32::try_from(c)
-                {
-                    self.push(Insn::store(Width::W8, Reg::FP, off as i16, RegOrImm::Imm(imm)));
-                    return Ok(());
-                }
-                Reg(SCRATCH[0])
-            }
+            // A constant goes through a register, too: older verifiers do not remember one that is stored directly.
+            Place::Stack(_) => Reg(SCRATCH[0]),
         };
         let mut made = reg;
         match source {

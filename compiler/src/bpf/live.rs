@@ -3,8 +3,13 @@
 //! Every instruction has two positions: `2i`, where it reads, and `2i + 1`, where it writes. An interval is a sorted list
 //! of half-open ranges of positions; two registers may share a machine register when no ranges meet.
 
-use super::mir::{MBlock, MFunction, MOp, VReg, When};
+use super::mir::{MBlock, MFunction, MOp, MTerm, VReg, When};
 use crate::index::{Id, IndexVec};
+use crate::ir::Cond;
+
+/// What the comparison with a bound weighs against being spilled: before Linux 6.8 the verifier learns from it about the register
+/// alone, and forgets it when the value is reloaded.
+const BOUND_WEIGHT: f64 = 32.0;
 
 /// A point in the code.
 pub type Pos = u32;
@@ -139,9 +144,10 @@ pub fn liveness(func: &MFunction) -> Liveness {
                 intervals[v].add(from, at + 2);
             }
         }
+        let bounds = matches!(&block.term, MTerm::Branch { cond, .. } if !matches!(cond, Cond::Eq | Cond::Ne));
         block.term.for_each_use(|v| {
             intervals[v].add(from, at + 1);
-            intervals[v].weight += weight;
+            intervals[v].weight += if bounds { weight * BOUND_WEIGHT } else { weight };
         });
         for inst in block.insts.iter().rev() {
             at -= 2;

@@ -1,5 +1,5 @@
 //! Listings of machine code: what becomes of small functions, register by register.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::format_collect)]
 
 use super::disasm::disassemble;
 use super::insn::{AluOp, Insn, Reg, RegOrImm};
@@ -19,7 +19,7 @@ fn plain(body: &str) -> String {
 
 #[test]
 fn encoding() {
-    // From `llvm-mc -triple bpfel -show-encoding`.
+    // As `llvm-mc -triple bpfel -mcpu=v3 -show-encoding` prints them.
     let r = Reg;
     let cases: &[(Insn, [u8; 8])] = &[
         (Insn::mov(r(6), r(1)), [0xbf, 0x16, 0, 0, 0, 0, 0, 0]),
