@@ -16,12 +16,12 @@ fn listing(kind: &str, body: &str, pass: impl FnOnce(&mut Module)) -> String {
     let text = format!("{HEAD}\nfn0 = function p0 program {kind} {{\n{body}\n}}\n");
     let mut module = parse::parse(&text).unwrap();
     verify::verify(&module).unwrap();
-    let func = |m: &Module| m.functions.iter().map(|f| format!("{f}\n")).collect::<String>();
+    let func = |m: &Module| m.functions.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n") + "\n";
     let before = func(&module);
     pass(&mut module);
     verify::verify(&module).unwrap();
-    let maps: String = module.maps.iter().skip(1).map(|m| format!("{} {}\n", m.symbol, m.max_entries)).collect();
-    format!("{before}=>\n{}maps: {}", func(&module), maps.replace('\n', "; "))
+    let maps: Vec<String> = module.maps.iter().skip(1).map(|m| format!("{} {}; ", m.symbol, m.max_entries)).collect();
+    format!("{before}=>\n{}maps: {}", func(&module), maps.concat())
 }
 
 fn each(pass: fn(&mut crate::ir::Function) -> bool) -> impl FnOnce(&mut Module) {
