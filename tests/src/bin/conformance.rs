@@ -80,6 +80,9 @@ fn applies(run: &Run) -> Result<(), String> {
     if run.script == Script::None {
         return Err("no script".to_owned());
     }
+    if run.options.iter().any(|option| option == "-l" || option == "-lv") {
+        return Err("lists and compiles nothing".to_owned());
+    }
     if run.exit != 0 {
         return Err("ends with an error".to_owned());
     }
