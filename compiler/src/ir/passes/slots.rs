@@ -5,12 +5,17 @@
 //! entries: a run claims one by exchanging its busy word, and gives it back before it returns. A run that finds none free is
 //! counted, and does nothing else.
 
+use std::collections::HashMap;
+
 use tapline_grammar::span::Span;
 
+use super::dce::for_each_target_mut;
 use super::map_values::lookup;
 use crate::diagnostic::Diagnostic;
 use crate::index::{Id, IndexVec};
 use crate::ir::calls::CallGraph;
+use crate::ir::dom::{DominanceTest, Dominators};
+use crate::ir::helpers::Effect;
 use crate::ir::slot_life::{Packer, SlotLives};
 use crate::ir::{
     BinOp, Block, Cond, FuncId, Function, FunctionKind, Inst, MapDef, MapKind, Module, Op, Slot, Target, Terminator,
@@ -73,7 +78,8 @@ pub fn place_slots(module: &mut Module, stack: u32) -> Result<Option<MapId>, Dia
         let scratch = if reentrant {
             entries += COPIES;
             let missed = missed.and_then(|n| counters.map(|c| (c, n)));
-            claim(func, map, first, missed)
+            let at = first_claim(func, &offsets);
+            claim(func, map, first, missed, at)
         } else {
             entries += 1;
             let at = first_need(func, &offsets);
@@ -130,13 +136,6 @@ fn choose(func: &Function, lives: &SlotLives, stack: u32) -> Vec<Slot> {
     moved
 }
 
-/// The code of the entry block moves behind a new beginning; returns the old entry under its new name.
-fn new_entry(func: &mut Function) -> (Block, Block) {
-    let entry = Block::new(0);
-    let body = func.split(entry, 0);
-    (entry, body)
-}
-
 fn returning_zero(func: &mut Function, span: Span) -> Block {
     let block = func.new_block();
     let zero = func.append(block, Op::Const(0), span);
@@ -173,6 +172,116 @@ fn first_need(func: &Function, moved: &IndexVec<Slot, Option<u32>>) -> (Block, u
     }
 }
 
+/// Where a program that can meet itself claims its entry: as [`first_need`], but before anything that the script would notice,
+/// since a run that finds no free entry should have done nothing; and where every way on ends in a return of its own.
+fn first_claim(func: &Function, moved: &IndexVec<Slot, Option<u32>>) -> (Block, usize) {
+    let (mut at, mut index) = first_need(func, moved);
+    let mut local: IndexVec<Value, bool> = vec![false; func.values.len()].into();
+    for inst in func.blocks.iter().flat_map(|b| &b.insts) {
+        if let (Op::SlotAddr(_), Some(v)) = (&inst.op, inst.result) {
+            local[v] = true;
+        }
+    }
+    // From the entry to there leads one way, through the blocks that dominate it.
+    let dominators = Dominators::new(func);
+    let mut way = vec![at];
+    while let Some(parent) = way.last().and_then(|&b| dominators.parent(b)) {
+        way.push(parent);
+    }
+    for block in way.into_iter().rev() {
+        let insts = &func.blocks[block].insts;
+        let end = if block == at { index } else { insts.len() };
+        if let Some(first) = insts.iter().take(end).position(|i| is_noticed(&i.op, &local)) {
+            (at, index) = (block, first);
+            break;
+        }
+    }
+    if is_closed(func, at) { (at, index) } else { (Block::new(0), 0) }
+}
+
+/// Whether an operation changes anything outside the program's local memory.
+fn is_noticed(op: &Op, local: &IndexVec<Value, bool>) -> bool {
+    match op {
+        Op::Store { addr, .. } | Op::Zero { addr, .. } | Op::Copy { dst: addr, .. } => !local[*addr],
+        Op::AtomicAdd { .. } | Op::AtomicXchg { .. } | Op::CallSub(..) | Op::CallKfunc(..) => true,
+        Op::Call(helper, _) => {
+            let reads = [
+                helpers::MAP_LOOKUP_ELEM,
+                helpers::PROBE_READ_KERNEL,
+                helpers::PROBE_READ_USER,
+                helpers::PROBE_READ_KERNEL_STR,
+                helpers::PROBE_READ_USER_STR,
+                helpers::GET_CURRENT_COMM,
+            ];
+            helper.effect() == Effect::Memory && !reads.contains(helper)
+        }
+        _ => false,
+    }
+}
+
+/// The blocks that are reached through `block` only, itself included.
+fn dominated(func: &Function, block: Block) -> IndexVec<Block, bool> {
+    let dominators = Dominators::new(func);
+    let test = DominanceTest::new(&dominators);
+    func.blocks.ids().map(|b| dominators.is_reachable(b) && test.dominates(block, b)).collect::<Vec<_>>().into()
+}
+
+/// Returns nothing but a constant, or what dominates it: may be copied.
+fn is_plain_return(func: &Function, block: Block) -> bool {
+    let data = &func.blocks[block];
+    let constants = data.insts.iter().all(|i| matches!(i.op, Op::Const(_)));
+    data.params.is_empty() && constants && matches!(data.term, Some(Terminator::Return(_)))
+}
+
+/// Whether every way out of the region that `block` dominates is a plain return.
+fn is_closed(func: &Function, block: Block) -> bool {
+    let inside = dominated(func, block);
+    func.blocks
+        .ids()
+        .filter(|&b| inside[b])
+        .all(|b| cfg::successors(func, b).into_iter().all(|next| inside[next] || is_plain_return(func, next)))
+}
+
+/// The returns of the region behind `body`; those that it shares with others are copied.
+fn own_returns(func: &mut Function, entry: Block, body: Block, inside: &IndexVec<Block, bool>) -> Vec<Block> {
+    let is_inside = |b: Block| b == body || (b != entry && inside.get(b) == Some(&true));
+    let mut copies: HashMap<Block, Block> = HashMap::new();
+    let mut returns = Vec::new();
+    for block in func.blocks.ids().filter(|&b| is_inside(b)).collect::<Vec<_>>() {
+        let Some(mut term) = func.blocks[block].term.take() else { continue };
+        if matches!(term, Terminator::Return(_)) {
+            returns.push(block);
+        }
+        for_each_target_mut(&mut term, |t| {
+            if !is_inside(t.block) {
+                let shared = t.block;
+                t.block = *copies.entry(shared).or_insert_with(|| copy_return(func, shared));
+            }
+        });
+        func.blocks[block].term = Some(term);
+    }
+    returns.extend(copies.into_values());
+    returns.sort_unstable();
+    returns
+}
+
+/// A copy of a plain return, with constants of its own.
+fn copy_return(func: &mut Function, block: Block) -> Block {
+    let data = func.blocks[block].clone();
+    let copy = func.new_block();
+    let mut rewrites: HashMap<Value, Value> = HashMap::new();
+    for inst in data.insts {
+        let new = func.append(copy, inst.op, inst.span);
+        if let Some(old) = inst.result {
+            rewrites.insert(old, new);
+        }
+    }
+    if let Some(Terminator::Return(v)) = data.term {
+        func.end(copy, Terminator::Return(rewrites.get(&v).copied().unwrap_or(v)), data.term_span);
+    }
+    copy
+}
+
 /// Looks the entry up.
 fn enter(func: &mut Function, map: MapId, index: i64, (entry, at): (Block, usize)) -> Value {
     let span = func.span;
@@ -194,15 +303,17 @@ fn enter(func: &mut Function, map: MapId, index: i64, (entry, at): (Block, usize
 }
 
 /// Claims one of the program's entries, and gives it back before every return.
-fn claim(func: &mut Function, map: MapId, first: i64, missed: Option<(MapId, u32)>) -> Value {
+fn claim(
+    func: &mut Function,
+    map: MapId,
+    first: i64,
+    missed: Option<(MapId, u32)>,
+    (entry, at): (Block, usize),
+) -> Value {
     let span = func.span;
-    let (entry, body) = new_entry(func);
-    let returns: Vec<Block> = func
-        .blocks
-        .enumerate()
-        .filter(|(_, b)| matches!(b.term, Some(Terminator::Return(_))))
-        .map(|(id, _)| id)
-        .collect();
+    let inside = dominated(func, entry);
+    let body = func.split(entry, at);
+    let returns = own_returns(func, entry, body, &inside);
     // The loop is small and its state dead behind it, so that the verifier walks the body once.
     let (attempt, taken, next, none) = (func.new_block(), func.new_block(), func.new_block(), func.new_block());
     let fail = returning_zero(func, span);

@@ -259,3 +259,28 @@ fn scratch_is_claimed_where_a_program_can_meet_itself() {
         assert!(slots::place_slots(m, 448).unwrap().is_some());
     }));
 }
+
+#[test]
+fn scratch_is_claimed_behind_the_predicate() {
+    // The return is shared by both ways, so that the claimed one gets its own.
+    let body = "    s0 = slot 1024 align 8
+b0(v0):
+    v1 = call get_current_pid_tgid()
+    v2 = const 77
+    v3 = const 0
+    branch eq v1, v2, b1(), b3()
+b1():
+    v4 = slot_addr s0
+    store 8, v4, 0, v1
+    v5 = load 8, v4, 0
+    branch eq v5, v2, b2(), b3()
+b2():
+    v6 = map m0
+    v7 = call map_delete_elem(v6, v4)
+    jump b3()
+b3():
+    return v3";
+    insta::assert_snapshot!(listing("kprobe reentrant", body, |m| {
+        assert!(slots::place_slots(m, 448).unwrap().is_some());
+    }));
+}
