@@ -294,8 +294,6 @@ pub enum ActionKind {
     Printf(Format),
     /// `print(value)`: in the value's default form, with a newline.
     PrintValue,
-    /// `print(@m[k])`: as a map entry. The record holds the key, then the value.
-    PrintEntry(MapId),
     /// `print(@m, top, div)`. The record holds `top` and `div` (`u64` each) when they were given at run time: it is empty otherwise.
     PrintMap {
         /// The map.

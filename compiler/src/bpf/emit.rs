@@ -413,22 +413,6 @@ fn final_target(blocks: &IndexVec<MBlock, Emitted>, mut block: MBlock) -> MBlock
     block
 }
 
-fn inverted(cond: Cond) -> Option<Cond> {
-    Some(match cond {
-        Cond::Eq => Cond::Ne,
-        Cond::Ne => Cond::Eq,
-        Cond::ULt => Cond::UGe,
-        Cond::ULe => Cond::UGt,
-        Cond::UGt => Cond::ULe,
-        Cond::UGe => Cond::ULt,
-        Cond::SLt => Cond::SGe,
-        Cond::SLe => Cond::SGt,
-        Cond::SGt => Cond::SLe,
-        Cond::SGe => Cond::SLt,
-        Cond::Test => return None,
-    })
-}
-
 /// Puts the blocks one after the other and resolves jumps.
 fn layout(
     id: FuncId,
@@ -491,7 +475,7 @@ fn layout(
             }
             End::Branch(cond, insn, then, otherwise) => {
                 let (then, otherwise) = (final_target(blocks, *then), final_target(blocks, *otherwise));
-                match inverted(*cond) {
+                match cond.inverted() {
                     Some(inverse) if next == Some(then) && then != otherwise => {
                         // Only the operation changes, the operands stay.
                         let template = Insn::branch(inverse, true, Reg(0), RegOrImm::Imm(0));

@@ -335,6 +335,25 @@ pub enum Cond {
     Test,
 }
 
+impl Cond {
+    /// The condition that holds when this one does not; `Test` has none.
+    pub const fn inverted(self) -> Option<Self> {
+        Some(match self {
+            Self::Eq => Self::Ne,
+            Self::Ne => Self::Eq,
+            Self::ULt => Self::UGe,
+            Self::ULe => Self::UGt,
+            Self::UGt => Self::ULe,
+            Self::UGe => Self::ULt,
+            Self::SLt => Self::SGe,
+            Self::SLe => Self::SGt,
+            Self::SGt => Self::SLe,
+            Self::SGe => Self::SLt,
+            Self::Test => return None,
+        })
+    }
+}
+
 /// Width of a memory access in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // The names say it.

@@ -68,7 +68,7 @@ impl<'a> Actions<'a> {
                 self.render(format, &args);
                 self.sink.text(TextKind::Printf, &self.buffer)?;
             }
-            ActionKind::PrintValue | ActionKind::PrintEntry(_) => {
+            ActionKind::PrintValue => {
                 if let Some(value) = args.last() {
                     self.sink.value(value)?;
                 }

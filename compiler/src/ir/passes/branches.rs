@@ -9,7 +9,6 @@ use crate::ir::rewrite::Rewrites;
 use crate::ir::{Block, Cond, Function, Inst, Op, Target, Terminator, Value, cfg, eval};
 
 use super::dce::for_each_target_mut;
-use super::fold::inverted;
 
 /// Runs the pass; returns whether anything changed.
 pub fn branches(func: &mut Function) -> bool {
@@ -87,7 +86,7 @@ fn implied(func: &mut Function) -> bool {
         let learnt = match preds[block].as_slice() {
             &[pred] => match &func.blocks[pred].term {
                 Some(Terminator::Branch { cond, lhs, rhs, then, otherwise }) if then.block != otherwise.block => {
-                    let holds = if then.block == block { Some(*cond) } else { inverted(*cond) };
+                    let holds = if then.block == block { Some(*cond) } else { cond.inverted() };
                     holds.map(|c| ((side(*lhs), side(*rhs)), c))
                 }
                 _ => None,
@@ -100,7 +99,7 @@ fn implied(func: &mut Function) -> bool {
         let Some(&fact) = facts.get(&(side(*lhs), side(*rhs))) else { continue };
         let taken = if fact == *cond {
             then
-        } else if inverted(fact) == Some(*cond) {
+        } else if fact.inverted() == Some(*cond) {
             otherwise
         } else {
             continue;

@@ -161,7 +161,7 @@ impl Folder {
         let Some(&Op::Cmp(inner, a, b)) = self.def(lhs) else { return None };
         match (cond, self.constant(rhs)?) {
             (Cond::Ne, 0) | (Cond::Eq, 1) => Some((inner, a, b)),
-            (Cond::Eq, 0) | (Cond::Ne, 1) => Some((inverted(inner)?, a, b)),
+            (Cond::Eq, 0) | (Cond::Ne, 1) => Some((inner.inverted()?, a, b)),
             _ => None,
         }
     }
@@ -357,21 +357,4 @@ const fn ext_bits(ext: Ext) -> u32 {
 
 const fn is_signed(ext: Ext) -> bool {
     matches!(ext, Ext::Sext8 | Ext::Sext16 | Ext::Sext32)
-}
-
-/// The condition that holds when the other does not.
-pub(super) const fn inverted(cond: Cond) -> Option<Cond> {
-    Some(match cond {
-        Cond::Eq => Cond::Ne,
-        Cond::Ne => Cond::Eq,
-        Cond::ULt => Cond::UGe,
-        Cond::ULe => Cond::UGt,
-        Cond::UGt => Cond::ULe,
-        Cond::UGe => Cond::ULt,
-        Cond::SLt => Cond::SGe,
-        Cond::SLe => Cond::SGt,
-        Cond::SGt => Cond::SLe,
-        Cond::SGe => Cond::SLt,
-        Cond::Test => return None,
-    })
 }
