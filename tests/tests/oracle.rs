@@ -40,6 +40,7 @@ fn interpret(module: &Module, context: &[u64; CONTEXT_WORDS]) -> Outcome {
 #[test]
 fn kernel_agrees_with_interpreter() {
     let Ok(mut kernel) = Kernel::new() else {
+        assert!(std::env::var_os("TAPLINE_LADDER").is_none(), "the ladder runs with the right to load programs");
         eprintln!("skipped: needs the right to load programs");
         return;
     };
