@@ -20,7 +20,7 @@ usage: cases [OPTIONS]
   --filter TEXT      only cases whose name contains TEXT; may be given several times
   --jobs N           run N cases at a time (default 1)
   --slowness N       multiply every timeout by N
-  --retries N        try a case that fails up to N times more; said when it helped (for machines with emulated clocks)
+  --retries N        try a case with `@retry` that fails up to N times more, and say so
   --results FILE     append one line per case: verdict and name
   --list             print the names and what keeps a case from running here
   --show             print what the tool printed, as header lines, and judge nothing
@@ -182,12 +182,17 @@ fn work(jobs: &[Job], options: &Options) -> Tally {
                     }
                     let begin = Instant::now();
                     let mut tries = 0;
+                    // A case that fails is a failure, unless its header says why another try may tell more.
+                    let retries = match &job.work {
+                        Ok((_, run)) if run.retry.is_some() => options.retries,
+                        _ => 0,
+                    };
                     let verdict = loop {
                         let verdict = match &job.work {
                             Err(error) => Verdict::Fail(error.clone()),
                             Ok((case, run)) => run::judge(case, run, &options.tool),
                         };
-                        if tries == options.retries || !matches!(verdict, Verdict::Fail(_)) {
+                        if tries == retries || !matches!(verdict, Verdict::Fail(_)) {
                             break verdict;
                         }
                         tries += 1;

@@ -309,13 +309,17 @@ fn call(function: &str, args: &[String], truth: &Truth) -> Outcome<()> {
 }
 
 /// Reads one byte `count` times from a pipe whose writer answers `delay` after each request.
+/// Time for a thread to reach its system call, on an emulated machine too.
+const READER_START: Duration = Duration::from_millis(20);
+
 fn slow_pipe_read(delay: Duration, count: u64) -> Outcome<()> {
     let (mut reader, mut writer) = std::io::pipe().map_err(failed("pipe"))?;
     // The request travels over a channel, not over a pipe, so that the pipe's reads are the only vfs_read of this process.
     let (request, requests) = std::sync::mpsc::channel::<()>();
     let answering = std::thread::spawn(move || -> std::io::Result<()> {
         while requests.recv().is_ok() {
-            std::thread::sleep(delay);
+            // The reader may reach its read after the request: it has this long, so that the read takes no less than the delay.
+            std::thread::sleep(delay + READER_START);
             writer.write_all(b"x")?;
         }
         Ok(())
