@@ -172,11 +172,11 @@ pub(crate) fn unexpected(
                 .help("the body of `if`, `while`, `for` and `unroll` stands in braces");
         }
         if has(";") {
-            return missing_semicolon(prev, span, &found, file);
+            return missing_semicolon(prev, span, &found, file, text);
         }
     }
     if has(";") && has("}") {
-        return missing_semicolon(prev, span, &found, file);
+        return missing_semicolon(prev, span, &found, file, text);
     }
 
     let mut terms: Vec<&str> = TERMS.iter().filter(|(name, _)| has(name)).map(|(_, term)| *term).collect();
@@ -216,11 +216,12 @@ fn ends_operand(tok: Tok<'_>) -> bool {
     )
 }
 
-fn missing_semicolon(prev: Option<&Located<'_>>, span: Span, found: &str, file: FileId) -> SyntaxError {
+fn missing_semicolon(prev: Option<&Located<'_>>, span: Span, found: &str, file: FileId, text: &str) -> SyntaxError {
     let error = SyntaxError::new(&format!("expected `;` or `}}`, found {found}"), span);
     match prev {
         Some((_, _, r)) => {
-            let end = Span::new(file, r.saturating_sub(1), *r);
+            let last = text.get(..*r as usize).and_then(|before| before.chars().next_back()).map_or(0, char::len_utf8);
+            let end = Span::new(file, r.saturating_sub(last as u32), *r);
             error.label(end, "the statement before ends here").help("statements are separated by `;`")
         }
         None => error,

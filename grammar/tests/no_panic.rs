@@ -82,9 +82,9 @@ fn exercise(text: &str) {
     let parsed = parse(FileId(0), text, &opts);
     let _ = parsed.script.to_string();
     for error in &parsed.errors {
-        let (start, end) = (error.span.start as usize, error.span.end as usize);
-        assert!(start <= end && end <= text.len(), "{error:?} in {text:?}");
-        assert!(text.get(start..end).is_some(), "{error:?} in {text:?}");
+        for span in error.labels.iter().map(|(span, _)| *span).chain([error.span]) {
+            assert!(text.get(span.start as usize..span.end as usize).is_some(), "{error:?} in {text:?}");
+        }
         assert!(!error.message.is_empty());
     }
     match format(text) {
@@ -143,6 +143,13 @@ fn every_prefix() {
         for (at, _) in text.char_indices() {
             exercise(text.get(..at).unwrap_or_default());
         }
+    }
+}
+
+#[test]
+fn the_label_before_a_missing_semicolon_takes_the_whole_character() {
+    for text in ["BEGIN { \"\u{fffd}\n x }", "BEGIN { @a = \"b;\n  \")\u{e9}\n @b = 1; }"] {
+        exercise(text);
     }
 }
 
