@@ -2,7 +2,8 @@
 //! hostile: it belongs to whoever runs it.
 
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use object::read::{Object, ObjectSegment, ObjectSymbol, ReadCache};
@@ -72,9 +73,13 @@ pub struct ElfSymbol<'a> {
 }
 
 impl ElfSymbols {
-    /// Reads the tables of a file.
+    /// Reads the tables of the file at a path.
     pub fn load(path: &Path) -> Result<Self, ElfError> {
-        let file = File::open(path).map_err(ElfError::Io)?;
+        Self::of(open(path).map_err(ElfError::Io)?)
+    }
+
+    /// Reads the tables of an open file.
+    pub fn of(file: File) -> Result<Self, ElfError> {
         if !file.metadata().map_err(ElfError::Io)?.is_file() {
             return Err(ElfError::Malformed("it is not a regular file".into()));
         }
@@ -184,6 +189,11 @@ impl ElfSymbols {
         let segment = self.segments.iter().find(|it| address.checked_sub(it.address).is_some_and(|at| at < it.len))?;
         (address - segment.address).checked_add(segment.offset)
     }
+}
+
+/// Opens a file for reading; a pipe in its place does not hold us up.
+pub fn open(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 /// Where distributions install the debug file of a build id.

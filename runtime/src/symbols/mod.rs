@@ -11,7 +11,6 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -122,7 +121,7 @@ impl Symbols {
         if let Some(known) = self.files.borrow().get(&key) {
             return known.clone();
         }
-        let table = open_mapped(pid, mapping).and_then(|path| ElfSymbols::load(&path).ok()).map(Rc::new);
+        let table = open_mapped(pid, mapping).and_then(|file| ElfSymbols::of(file).ok()).map(Rc::new);
         self.files.borrow_mut().insert(key, table.clone());
         table
     }
@@ -177,16 +176,17 @@ impl Symbolizer for Symbols {
     }
 }
 
-/// A path to a mapped file that still is the file mapped: through the kernel's link while the process lives (deleted files
-/// and other mount namespaces included), else by its path when the inode there is the same.
-fn open_mapped(pid: u32, mapping: &Mapping) -> Option<PathBuf> {
-    let link = PathBuf::from(format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end));
-    let inside = PathBuf::from(format!("/proc/{pid}/root{}", mapping.path));
-    let outside = PathBuf::from(&mapping.path);
-    if File::open(&link).is_ok() {
-        return Some(link);
+/// The file that is mapped: through the kernel's link while the process lives (deleted files and other mount namespaces
+/// included), else by its path when the inode there is the same. The process may end at any moment, so what was opened is what is read.
+fn open_mapped(pid: u32, mapping: &Mapping) -> Option<File> {
+    let link = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
+    if let Ok(file) = elf::open(link.as_ref()) {
+        return Some(file);
     }
-    [inside, outside].into_iter().find(|path| path.metadata().is_ok_and(|found| found.ino() == mapping.inode))
+    let inside = format!("/proc/{pid}/root{}", mapping.path);
+    [inside.as_str(), mapping.path.as_str()].into_iter().find_map(|path| {
+        elf::open(path.as_ref()).ok().filter(|file| file.metadata().is_ok_and(|found| found.ino() == mapping.inode))
+    })
 }
 
 /// The vDSO's image from our own memory: the kernel maps the same one into every process.
