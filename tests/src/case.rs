@@ -84,8 +84,6 @@ pub struct Run {
     pub checks: Vec<String>,
     /// The exit code; 128 + N for a death by signal N.
     pub exit: i32,
-    /// Why a failure may be tried again.
-    pub retry: Option<String>,
     /// How long the run may take.
     pub timeout: Duration,
     /// Bounds on the kernel.
@@ -112,7 +110,6 @@ impl Run {
             stderr: Vec::new(),
             checks: Vec::new(),
             exit: 0,
-            retry: None,
             timeout: Duration::from_secs(10),
             kernel: Vec::new(),
             needs: Vec::new(),
@@ -307,7 +304,6 @@ fn set(run: &mut Run, key: &str, value: &str) -> Result<(), String> {
             let seconds = seconds.parse().map_err(|_| "@timeout wants seconds".to_owned())?;
             run.timeout = Duration::from_secs(seconds);
         }
-        "retry" => run.retry = Some(value.to_owned()),
         "kernel" => {
             for bound in value.split(',') {
                 run.kernel.push(kernel_bound(bound.trim())?);

@@ -20,7 +20,6 @@ usage: cases [OPTIONS]
   --filter TEXT      only cases whose name contains TEXT; may be given several times
   --jobs N           run N cases at a time (default 1)
   --slowness N       multiply every timeout by N
-  --retries N        try a case with `@retry` that fails up to N times more, and say so
   --results FILE     append one line per case: verdict and name
   --list             print the names and what keeps a case from running here
   --show             print what the tool printed, as header lines, and judge nothing
@@ -33,7 +32,6 @@ struct Options {
     cases: PathBuf,
     filters: Vec<String>,
     jobs: usize,
-    retries: usize,
     results: Option<PathBuf>,
     list: bool,
     show: bool,
@@ -53,7 +51,6 @@ fn options() -> Result<Options, String> {
         cases: PathBuf::from("tests/cases"),
         filters: Vec::new(),
         jobs: 1,
-        retries: 0,
         results: None,
         list: false,
         show: false,
@@ -75,7 +72,6 @@ fn options() -> Result<Options, String> {
             "--filter" => options.filters.push(value()?),
             "--jobs" => options.jobs = number(value()?)?,
             "--slowness" => options.tool.slowness = number(value()?)? as u32,
-            "--retries" => options.retries = number(value()?)?,
             "--results" => options.results = Some(PathBuf::from(value()?)),
             "--list" => options.list = true,
             "--show" => options.show = true,
@@ -167,7 +163,6 @@ struct Tally {
     failed: usize,
     skipped: usize,
     differing: usize,
-    retried: usize,
 }
 
 fn work(jobs: &[Job], options: &Options) -> Tally {
@@ -181,31 +176,15 @@ fn work(jobs: &[Job], options: &Options) -> Tally {
                         println!("run {}", job.name);
                     }
                     let begin = Instant::now();
-                    let mut tries = 0;
-                    // A case that fails is a failure, unless its header says why another try may tell more.
-                    let retries = match &job.work {
-                        Ok((_, run)) if run.retry.is_some() => options.retries,
-                        _ => 0,
-                    };
-                    let verdict = loop {
-                        let verdict = match &job.work {
-                            Err(error) => Verdict::Fail(error.clone()),
-                            Ok((case, run)) => run::judge(case, run, &options.tool),
-                        };
-                        if tries == retries || !matches!(verdict, Verdict::Fail(_)) {
-                            break verdict;
-                        }
-                        tries += 1;
+                    let verdict = match &job.work {
+                        Err(error) => Verdict::Fail(error.clone()),
+                        Ok((case, run)) => run::judge(case, run, &options.tool),
                     };
                     let elapsed = begin.elapsed().as_millis();
                     let mut tally = match tally.lock() {
                         Ok(tally) => tally,
                         Err(poisoned) => poisoned.into_inner(),
                     };
-                    if tries > 0 && verdict == Verdict::Ok {
-                        tally.retried += 1;
-                        println!("{}: passed at try {}", job.name, tries + 1);
-                    }
                     report(&job.name, &verdict, elapsed, options, &mut tally);
                 }
             });
@@ -307,9 +286,6 @@ fn main() -> ExitCode {
     let tally = work(&jobs, &options);
     if tally.differing > 0 {
         println!("{} differ as their headers say", tally.differing);
-    }
-    if tally.retried > 0 {
-        println!("{} passed only when they were tried again", tally.retried);
     }
     println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
     if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
