@@ -249,7 +249,7 @@ impl Checker<'_> {
     fn for_map(&mut self, var: &ast::Name, map: &ast::Name, body: &ast::Block, span: Span, out: &mut Vec<Stmt>) {
         let id = self.whole_map(&map.node, map.span);
         let key = self.map_key(id);
-        let value = self.map_value(id, map.span).map(|flow| flow.ty());
+        let value = self.peek_value(id).map(|flow| flow.ty());
         let key = match key {
             Some(KeyFlow::Keyed(flow)) => Some(flow.ty()),
             Some(KeyFlow::Scalar) => {
