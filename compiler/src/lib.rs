@@ -21,3 +21,4 @@ pub mod source;
 pub mod target;
 pub mod typed;
 pub mod types;
+pub mod unwind;

@@ -208,6 +208,12 @@ pub enum MapRole {
     Stacks,
     /// Read-only data.
     Rodata,
+    /// Processes whose stacks are unwound by tables: see [`crate::unwind`].
+    UnwindProcesses,
+    /// Their mappings of code.
+    UnwindMappings,
+    /// The tables.
+    UnwindRows,
 }
 
 /// What an event counter counts. Anything above zero is reported to the user.

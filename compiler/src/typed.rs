@@ -446,6 +446,8 @@ pub enum Op {
     KernelStack,
     /// `() -> stack`.
     UserStack,
+    /// The user stack, unwound by tables.
+    UnwoundStack,
     /// `(stack) -> int64`: number of frames.
     StackDepth,
     /// `(pointer [, integer]) -> string`: at most the integer's or the type's capacity of bytes with terminator, from the pointer's address space.

@@ -8,3 +8,4 @@ pub mod session;
 pub mod symbols;
 pub mod sys;
 pub mod system;
+pub mod unwind;

@@ -156,6 +156,19 @@ pub extern "C" fn workload_point(point: Option<&Point>) -> i64 {
     std::hint::black_box(point).map_or(0, |point| i64::from(point.x) + point.y)
 }
 
+/// Calls a uprobe target through the C library, which has no frame pointers: `qsort` compares by `workload_add`.
+#[inline(never)]
+pub fn workload_sort(numbers: &mut [i64]) -> i64 {
+    extern "C" fn compare(a: *const libc::c_void, b: *const libc::c_void) -> libc::c_int {
+        // SAFETY: `qsort` hands over two elements of the slice.
+        let (a, b) = unsafe { (*a.cast::<i64>(), *b.cast::<i64>()) };
+        std::hint::black_box(workload_add(a, -b)) as libc::c_int
+    }
+    // SAFETY: the pointer and the count are those of the slice, the function compares such elements.
+    unsafe { libc::qsort(numbers.as_mut_ptr().cast(), numbers.len(), size_of::<i64>(), Some(compare)) };
+    numbers.first().copied().unwrap_or(0)
+}
+
 /// Uprobe target: calls itself `depth` times, so that a user stack has `depth + 1` such frames.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -190,6 +190,13 @@ pub static ROWS: &[Row] = &[
     // Stacks and symbols.
     builtin("kstack", 0..=2, "kstack[([mode,] [limit])]", "kernel stack", symbols::kstack),
     builtin("ustack", 0..=2, "ustack[([mode,] [limit])]", "user stack", symbols::ustack),
+    builtin(
+        "dw_ustack",
+        0..=2,
+        "dw_ustack[([mode,] [limit])]",
+        "user stack by unwind tables, for -p, -c and --dwarf-pid",
+        symbols::dw_ustack,
+    ),
     function("ksym", 1..=1, "ksym(address)", "name of a kernel address", symbols::ksym),
     function("usym", 1..=1, "usym(address)", "name of a user address", symbols::usym),
     function("kaddr", 1..=1, "kaddr(\"name\")", "address of a kernel symbol", symbols::kaddr),

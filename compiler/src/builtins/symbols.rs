@@ -4,6 +4,7 @@ use super::Call;
 use crate::check::{Checker, bare_name, constant_number, convert, int_literal};
 use crate::program::StackMode;
 use crate::similar;
+use crate::target::Arch;
 use crate::typed::{Expr, Op};
 use crate::types::{AddrSpace, Type};
 
@@ -17,7 +18,7 @@ const MODES: [(&str, StackMode); 4] = [
     ("build_id", StackMode::BuildId),
 ];
 
-fn stack(checker: &mut Checker<'_>, call: &Call<'_>, user: bool) -> Option<Expr> {
+fn stack(checker: &mut Checker<'_>, call: &Call<'_>, op: Op) -> Option<Expr> {
     let mut mode = checker.script.limits.stack_mode;
     let mut limit = MAX_FRAMES;
     for (n, arg) in call.args.iter().enumerate() {
@@ -48,16 +49,26 @@ fn stack(checker: &mut Checker<'_>, call: &Call<'_>, user: bool) -> Option<Expr>
         }
         limit = frames.min(MAX_FRAMES);
     }
-    let op = if user { Op::UserStack } else { Op::KernelStack };
+    let user = op != Op::KernelStack;
     Some(call.op(op, Vec::new(), Type::Stack { user, mode, limit }))
 }
 
 pub(super) fn kstack(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
-    stack(checker, call, false)
+    stack(checker, call, Op::KernelStack)
 }
 
 pub(super) fn ustack(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
-    stack(checker, call, true)
+    stack(checker, call, Op::UserStack)
+}
+
+pub(super) fn dw_ustack(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    if checker.target.arch() != Arch::X86_64 {
+        checker
+            .error("unsupported", "dw_ustack() is there for x86_64 only", call.span)
+            .help("ustack() walks the stacks of programs with frame pointers");
+        return None;
+    }
+    stack(checker, call, Op::UnwoundStack)
 }
 
 pub(super) fn ksym(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {

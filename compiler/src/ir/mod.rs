@@ -568,9 +568,11 @@ pub mod helpers {
         RINGBUF_SUBMIT = 132 "ringbuf_submit" Memory;
         RINGBUF_DISCARD = 133 "ringbuf_discard" Memory;
         RINGBUF_QUERY = 134 "ringbuf_query" Memory;
+        GET_CURRENT_TASK_BTF = 158 "get_current_task_btf" Constant;
         FOR_EACH_MAP_ELEM = 164 "for_each_map_elem" Memory;
         GET_FUNC_IP = 173 "get_func_ip" Constant;
         GET_ATTACH_COOKIE = 174 "get_attach_cookie" Constant;
+        TASK_PT_REGS = 175 "task_pt_regs" Constant;
         LOOP = 181 "loop" Memory;
         STRNCMP = 182 "strncmp" Memory;
         MAP_LOOKUP_PERCPU_ELEM = 195 "map_lookup_percpu_elem" Memory;

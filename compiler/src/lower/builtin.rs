@@ -1,6 +1,7 @@
 //! Builtins and synchronous functions, one arm each.
 
 use super::scalar::int_of;
+use super::stack::Walk;
 use super::strings::{Length, capacity_of, literal};
 use super::{FnLower, Loc, Mem};
 use crate::ir::{BinOp as Ir, Cond, Value, Width, helpers};
@@ -95,9 +96,14 @@ impl FnLower<'_, '_> {
     /// A builtin whose result lies in memory.
     pub(super) fn builtin_into(&mut self, op: Op, args: &[Expr], e: &Expr, dst: Mem) {
         match (op, args) {
-            (Op::KernelStack | Op::UserStack, _) => {
+            (Op::KernelStack | Op::UserStack | Op::UnwoundStack, _) => {
                 let limit = if let Type::Stack { limit, .. } = e.ty { limit } else { super::stack::MAX_FRAMES };
-                self.stack_into(matches!(op, Op::UserStack), limit, dst);
+                let walk = match op {
+                    Op::KernelStack => Walk::Kernel,
+                    Op::UserStack => Walk::User,
+                    _ => Walk::UserByTables,
+                };
+                self.stack_into(walk, limit, dst);
             }
             (Op::UserSymbol, [address]) => {
                 let address = self.scalar(address);

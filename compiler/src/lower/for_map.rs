@@ -136,7 +136,7 @@ impl FnLower<'_, '_> {
         self.b.call(helpers::FOR_EACH_MAP_ELEM, &[handle, function, zero, zero])
     }
 
-    fn callback_symbol(&mut self) -> String {
+    pub(super) fn callback_symbol(&mut self) -> String {
         self.m.callbacks += 1;
         format!("cb{}", self.m.callbacks)
     }

@@ -21,6 +21,7 @@ mod strings;
 mod temps;
 #[cfg(test)]
 mod tests;
+mod unwind;
 
 use tapline_grammar::span::Span;
 
@@ -93,6 +94,7 @@ struct ModuleLower<'a> {
     events: MapId,
     counters_map: MapId,
     stacks: Option<MapId>,
+    unwinder: Option<unwind::Unwinder>,
     /// Callbacks made so far, for their names.
     callbacks: u32,
     diagnostics: Diagnostics,
@@ -139,6 +141,7 @@ impl<'a> ModuleLower<'a> {
             events: MapId(0),
             counters_map: MapId(0),
             stacks: None,
+            unwinder: None,
             callbacks: 0,
             diagnostics: Vec::new(),
         };

@@ -17,6 +17,17 @@ const USER_STACK: i64 = 1 << 8;
 /// Multiplier of the hash: the 64-bit golden ratio, as in Fibonacci hashing.
 const MULTIPLIER: i64 = 0x9E37_79B9_7F4A_7C15_u64 as i64;
 
+/// Which stack is taken, and how.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Walk {
+    /// The kernel's.
+    Kernel,
+    /// The user's, by frame pointers.
+    User,
+    /// The user's, by the tables of `crate::unwind`.
+    UserByTables,
+}
+
 impl FnLower<'_, '_> {
     fn stacks_map(&mut self) -> MapId {
         if let Some(map) = self.m.stacks {
@@ -36,15 +47,16 @@ impl FnLower<'_, '_> {
     }
 
     /// Writes the 16 bytes of a stack value.
-    pub(super) fn stack_into(&mut self, user: bool, limit: u32, dst: Mem) {
+    pub(super) fn stack_into(&mut self, walk: Walk, limit: u32, dst: Mem) {
         let map = self.stacks_map();
         let base = self.indexed_bytes(VALUE_BYTES).base;
         let frames = self.b.bin_imm(Ir::Add, base, 8);
         let limit = limit.min(MAX_FRAMES);
-        let size = self.b.iconst(i64::from(limit) * 8);
-        let flags = self.b.iconst(if user { USER_STACK } else { 0 });
-        let ctx = self.ctx;
-        let bytes = self.b.call(helpers::GET_STACK, &[ctx, frames, size, flags]);
+        let bytes = match walk {
+            Walk::Kernel => self.get_stack(frames, limit, 0),
+            Walk::User => self.user_stack_by_pointers(frames, limit),
+            Walk::UserByTables => self.unwind(frames, limit),
+        };
 
         let id = self.b.variable();
         let zero = self.b.iconst(0);
@@ -61,13 +73,25 @@ impl FnLower<'_, '_> {
 
         let id = self.b.get(id);
         self.b.store(Width::W8, dst.base, dst.offset, id);
-        let tgid = if user {
+        let tgid = if walk == Walk::Kernel {
+            self.b.iconst(0)
+        } else {
             let ids = self.ids();
             self.b.bin_imm(Ir::LShr, ids, 32)
-        } else {
-            self.b.iconst(0)
         };
         self.b.store(Width::W8, dst.base, dst.offset.wrapping_add(8), tgid);
+    }
+
+    fn get_stack(&mut self, frames: Value, limit: u32, flags: i64) -> Value {
+        let size = self.b.iconst(i64::from(limit) * 8);
+        let flags = self.b.iconst(flags);
+        let ctx = self.ctx;
+        self.b.call(helpers::GET_STACK, &[ctx, frames, size, flags])
+    }
+
+    /// The user stack as the kernel walks it: by frame pointers.
+    pub(super) fn user_stack_by_pointers(&mut self, frames: Value, limit: u32) -> Value {
+        self.get_stack(frames, limit, USER_STACK)
     }
 
     /// `len(stack)`: frames of a stack value.

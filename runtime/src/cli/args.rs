@@ -75,6 +75,8 @@ pub struct Cli {
     pub allow_unsafe: bool,
     /// `-p`.
     pub pid: Option<u32>,
+    /// `--dwarf-pid`.
+    pub unwound: Vec<u32>,
     /// `-c`.
     pub command: Option<String>,
     /// `-o`.
@@ -114,7 +116,6 @@ const WITHOUT_MEANING: &[(&str, bool, &str)] = &[
     ("emit-llvm", true, "tapline has its own compiler: there is no LLVM IR; -d ir prints its intermediate code"),
     ("no-feature", true, "tapline uses what the kernel offers"),
     ("debuginfo", true, "tapline reads no debug information of user programs"),
-    ("dwarf-pid", true, "tapline unwinds user stacks by frame pointers"),
     ("usdt-file-activation", false, "semaphores are always activated by file"),
     ("mode", true, "tapline runs scripts only"),
     ("test", false, "tapline runs scripts only"),
@@ -158,6 +159,14 @@ fn command() -> Command {
                 .help("Pass output on after every `line`, when the buffer is `full`, or after every event: `none`"),
         )
         .arg(value("pid", "PID", "Trace this process only").short('p'))
+        .arg(
+            Arg::new("dwarf-pid")
+                .long("dwarf-pid")
+                .value_name("PID")
+                .action(ArgAction::Append)
+                .value_delimiter(',')
+                .help("Let dw_ustack() walk the stacks of these processes, too"),
+        )
         .arg(value("cmd", "COMMAND", "Start this command once all probes are attached; end with it").short('c'))
         .arg(
             Arg::new("include-dir")
@@ -322,6 +331,10 @@ fn understand(matches: &ArgMatches, script: ScriptWords, as_bpftrace: bool) -> R
         helper_errors: matches.get_count("warnings") > 0,
         no_warnings: matches.get_flag("no-warnings"),
         allow_unsafe: matches.get_flag("unsafe"),
+        unwound: texts("dwarf-pid")
+            .iter()
+            .map(|p| p.parse().map_err(|_| format!("--dwarf-pid: `{p}` is no process id")))
+            .collect::<Result<_, _>>()?,
         pid: text("pid").map(|p| p.parse().map_err(|_| format!("-p: `{p}` is no process id"))).transpose()?,
         command: text("cmd"),
         output: text("output").map(PathBuf::from),

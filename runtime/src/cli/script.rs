@@ -250,6 +250,7 @@ fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
     let options = session::Options {
         command,
         pid: cli.pid,
+        unwound: cli.unwound.clone(),
         verbose: cli.verbose,
         quiet: cli.quiet,
         verifier_log: cli.stages.iter().any(|s| s == VERIFIER),

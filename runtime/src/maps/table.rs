@@ -80,6 +80,23 @@ impl Table {
         Ok(value)
     }
 
+    /// Inserts or replaces an entry.
+    pub fn update(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
+        self.map().update(key, value)
+    }
+
+    /// Inserts or replaces entries, one after the other in both slices.
+    pub fn update_all(&self, keys: &[u8], values: &[u8]) -> io::Result<()> {
+        match self.map().update_batch(keys, values) {
+            Err(e) if is_unsupported(&e) => {
+                let keys = keys.chunks_exact(self.shape.key_size.max(1));
+                keys.zip(values.chunks_exact(self.shape.value_size.max(1)))
+                    .try_for_each(|(key, value)| self.map().update(key, value))
+            }
+            other => other,
+        }
+    }
+
     /// All entries. Concurrent writers may make an entry appear that another run would have missed, never twice.
     pub fn read_all(&self) -> io::Result<Contents> {
         match self.read_batched(false) {

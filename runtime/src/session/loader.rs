@@ -42,6 +42,8 @@ pub trait Loader {
 pub struct DirectLoader {
     /// Keep the verifier's log of programs that load.
     pub verifier_log: bool,
+    /// Entries of the map of unwind tables, where it has one.
+    pub unwind_rows: Option<u32>,
 }
 
 /// Program type and expected attach type.
@@ -73,7 +75,7 @@ impl Loader for DirectLoader {
         let btf = load_btf(&object)?;
         let btf = btf.as_ref().map(AsFd::as_fd);
 
-        let maps = create_maps(&mut object, program, btf)?;
+        let maps = create_maps(&mut object, program, self.unwind_rows, btf)?;
         let text_sections: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
         object
             .relocate_maps(maps.iter().map(|(name, (data, def))| (name.as_str(), raw_fd(data), def)), &text_sections)
@@ -136,12 +138,19 @@ fn load_btf(object: &Object) -> Result<Option<OwnedFd>, SessionError> {
 
 type MapTable = HashMap<String, (MapData, aya_obj::Map)>;
 
-fn create_maps(object: &mut Object, program: &Program, btf: Option<BorrowedFd<'_>>) -> Result<MapTable, SessionError> {
+fn create_maps(
+    object: &mut Object,
+    program: &Program,
+    unwind_rows: Option<u32>,
+    btf: Option<BorrowedFd<'_>>,
+) -> Result<MapTable, SessionError> {
     let mut created = MapTable::new();
     for (name, mut def) in std::mem::take(&mut object.maps) {
         let desc = find_desc(&program.manifest.maps, &name);
-        if desc.is_some_and(|d| d.role == MapRole::Events) {
-            def.set_max_entries(ring_bytes(program.manifest.config.ring_pages));
+        match desc.map(|d| d.role) {
+            Some(MapRole::Events) => def.set_max_entries(ring_bytes(program.manifest.config.ring_pages)),
+            Some(MapRole::UnwindRows) => def.set_max_entries(unwind_rows.unwrap_or(def.max_entries())),
+            _ => {}
         }
         let data = MapData::create(def.clone(), &kernel_name(&name), btf).map_err(|e| SessionError::Map {
             name: desc.map_or_else(|| name.clone(), |d| format!("@{}", d.name)),

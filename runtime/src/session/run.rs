@@ -18,6 +18,7 @@ use crate::sys::bpf;
 use crate::sys::child::{Child, pidfd_open};
 use crate::sys::limits::raise_open_files;
 use crate::sys::poll::{Epoll, Signals, default_signal};
+use crate::unwind::{self, Unwinder};
 
 use super::SessionError;
 use super::attach::{Environment, Links, attach_all};
@@ -29,6 +30,10 @@ const NOTIFY: &str = "__BPFTRACE_NOTIFY_PROBES_ATTACHED";
 
 /// How often the counters of losses are looked at.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often the mappings of processes are looked at whose stacks are unwound: soon after they have changed, since a program
+/// that starts loads one library after the other, and ever more rarely while they stay.
+const UNWIND_INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_millis(2)..=Duration::from_millis(128);
 
 /// Records handled before signals are looked at again.
 const BATCH: usize = 1 << 14;
@@ -52,6 +57,8 @@ pub struct Options {
     pub command: Vec<CString>,
     /// The session ends with this process.
     pub pid: Option<u32>,
+    /// Processes whose stacks are unwound by tables, besides that one and the child.
+    pub unwound: Vec<u32>,
     /// Details on standard error.
     pub verbose: bool,
     /// Nothing but the script's output and errors.
@@ -94,8 +101,16 @@ pub fn run(
     // A limit that cannot be raised shows as a clear error where a descriptor is missing.
     let _ = raise_open_files(wanted.max(1024));
 
-    let Loaded { mut tables, events, programs, logs } =
-        DirectLoader { verifier_log: options.verifier_log }.load(program)?;
+    let unwinds = manifest.maps.iter().any(|m| m.role == MapRole::UnwindProcesses);
+    let mut unwinder = unwinds.then(|| Unwinder::new(options.pid.iter().chain(&options.unwound).copied().collect()));
+    if unwinds && options.pid.is_none() && options.unwound.is_empty() && child.is_none() {
+        eprintln!(
+            "WARNING: dw_ustack() knows the processes of -p, -c and --dwarf-pid: all stacks are walked by frame pointers"
+        );
+    }
+    let loader =
+        DirectLoader { verifier_log: options.verifier_log, unwind_rows: unwinder.as_ref().map(Unwinder::capacity) };
+    let Loaded { mut tables, events, programs, logs } = loader.load(program)?;
     if options.verbose {
         for desc in &manifest.programs {
             eprintln!("NOTE: loaded {} ({:?}) for {} attach points", desc.symbol, desc.kind, desc.probes.len());
@@ -110,6 +125,11 @@ pub fn run(
     };
     let stacks = take(&mut tables, MapRole::Stacks);
     let counters = take(&mut tables, MapRole::Counters);
+    if let Some(unwinder) = &mut unwinder
+        && let [Some(rows), Some(mappings), Some(processes)] = unwind::ROLES.map(|role| take(&mut tables, role))
+    {
+        unwinder.connect([rows, mappings, processes]).map_err(SessionError::system("write unwind tables"))?;
+    }
     let ctx = Context::new(manifest, symbols, stacks);
     let mut session = Session {
         program,
@@ -121,6 +141,7 @@ pub fn run(
         events,
         actions: Actions::new(manifest, &ctx, &tables, sink),
         child,
+        unwinder,
         exit: None,
     };
     session.run()
@@ -136,6 +157,7 @@ struct Session<'a> {
     events: Option<RingBuf<MapData>>,
     actions: Actions<'a>,
     child: Held,
+    unwinder: Option<Unwinder>,
     exit: Option<i32>,
 }
 
@@ -240,7 +262,11 @@ impl Session<'_> {
         child.release().map_err(|error| SessionError::Child {
             command: self.options.command.first().map(|c| c.to_string_lossy().into_owned()).unwrap_or_default(),
             error,
-        })
+        })?;
+        if let Some(unwinder) = &mut self.unwinder {
+            unwinder.add(child.pid());
+        }
+        Ok(())
     }
 
     /// Waits and serves until the script, a signal, or the traced process ends it.
@@ -258,10 +284,14 @@ impl Session<'_> {
             epoll.add(process.as_fd(), PROCESS).map_err(failed)?;
         }
         let watches_processes = self.actions.has_processes();
-        let timeout = (watches_processes || !self.losses.is_empty()).then_some(REPORT_INTERVAL);
+        let mut timeout = (watches_processes || !self.losses.is_empty()).then_some(REPORT_INTERVAL);
+        let (mut unwound, mut patience) = (Instant::now(), *UNWIND_INTERVAL.start());
         let mut seen = HashSet::new();
         let mut ready = Vec::new();
         while self.exit.is_none() {
+            if self.unwinder.is_some() {
+                timeout = Some(patience);
+            }
             epoll.wait(timeout, &mut ready).map_err(failed)?;
             let mut over = false;
             for token in &ready {
@@ -273,6 +303,13 @@ impl Session<'_> {
                     CHILD | PROCESS => over = true,
                     _ => {}
                 }
+            }
+            if let Some(unwinder) = &mut self.unwinder
+                && unwound.elapsed() >= patience
+            {
+                let changed = unwinder.update().map_err(SessionError::system("write unwind tables"))?;
+                let next = if changed { *UNWIND_INTERVAL.start() } else { patience * 2 };
+                (unwound, patience) = (Instant::now(), next.min(*UNWIND_INTERVAL.end()));
             }
             let emptied = self.drain(BATCH)?;
             self.flush(false)?;
@@ -390,6 +427,9 @@ impl Session<'_> {
         self.flush(true)?;
         for line in self.losses.summary() {
             eprintln!("WARNING: {line}");
+        }
+        if self.unwinder.as_ref().is_some_and(Unwinder::is_full) {
+            eprintln!("WARNING: there was no room for the unwind tables of some files: stacks through them end early");
         }
         if misses > 0 {
             eprintln!(

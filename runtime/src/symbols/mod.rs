@@ -178,7 +178,7 @@ impl Symbolizer for Symbols {
 
 /// The file that is mapped: through the kernel's link while the process lives (deleted files and other mount namespaces
 /// included), else by its path when the inode there is the same. The process may end at any moment, so what was opened is what is read.
-fn open_mapped(pid: u32, mapping: &Mapping) -> Option<File> {
+pub(crate) fn open_mapped(pid: u32, mapping: &Mapping) -> Option<File> {
     let link = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
     if let Ok(file) = elf::open(link.as_ref()) {
         return Some(file);
@@ -190,7 +190,7 @@ fn open_mapped(pid: u32, mapping: &Mapping) -> Option<File> {
 }
 
 /// The vDSO's image from our own memory: the kernel maps the same one into every process.
-fn read_vdso(len: u64) -> Option<Rc<ElfSymbols>> {
+pub(crate) fn vdso_image(len: u64) -> Option<Vec<u8>> {
     let maps = Maps::of(std::process::id())?;
     let own = maps.iter().find(|mapping| mapping.path == "[vdso]")?;
     // Another length is another image, for instance that of 32-bit programs.
@@ -199,7 +199,11 @@ fn read_vdso(len: u64) -> Option<Rc<ElfSymbols>> {
     }
     let mut image = vec![0; usize::try_from(len).ok()?];
     File::open("/proc/self/mem").ok()?.read_exact_at(&mut image, own.start).ok()?;
-    ElfSymbols::parse(&image).ok().map(Rc::new)
+    Some(image)
+}
+
+fn read_vdso(len: u64) -> Option<Rc<ElfSymbols>> {
+    ElfSymbols::parse(&vdso_image(len)?).ok().map(Rc::new)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ const BTF_LOAD: libc::c_int = 18;
 const MAP_FREEZE: libc::c_int = 22;
 const MAP_LOOKUP_BATCH: libc::c_int = 24;
 const MAP_LOOKUP_AND_DELETE_BATCH: libc::c_int = 25;
+const MAP_UPDATE_BATCH: libc::c_int = 26;
 const LINK_CREATE: libc::c_int = 28;
 
 /// `BPF_PROG_TYPE_KPROBE`.
@@ -424,6 +425,21 @@ impl MapRef<'_> {
             *token = out_token;
         }
         Ok(ended)
+    }
+
+    /// Inserts or replaces entries in one call, one after the other in both slices.
+    pub fn update_batch(&self, keys: &[u8], values: &[u8]) -> io::Result<()> {
+        let count = keys.len() / self.shape.key_size.max(1);
+        check(keys.len() == count * self.shape.key_size && values.len() == count * self.shape.value_size)?;
+        let mut attr = BatchAttr {
+            keys: address(keys),
+            values: address(values),
+            count: u32::try_from(count).map_err(io::Error::other)?,
+            map_fd: self.fd.as_raw_fd() as u32,
+            ..BatchAttr::default()
+        };
+        // SAFETY: the slices hold `count` keys and values of this map's sizes.
+        unsafe { bpf(MAP_UPDATE_BATCH, &mut attr) }.map(drop)
     }
 
     /// Makes the map read-only for user space.
