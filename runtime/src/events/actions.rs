@@ -152,18 +152,28 @@ impl<'a> Actions<'a> {
         self.manifest.maps.iter().any(|m| [&m.key, &m.value].into_iter().flatten().any(names_processes))
     }
 
-    /// Looks at all running processes, if the script prints addresses of processes: those that end at once when they are
-    /// traced cannot be looked at later.
-    pub fn remember_running_processes(&self) {
+    /// True when the script prints addresses of processes.
+    pub fn prints_processes(&self) -> bool {
         let in_events = self.manifest.actions.iter().flat_map(|a| &a.record.fields).any(|f| names_processes(&f.ty));
-        if !in_events && !self.has_processes() {
-            return;
+        in_events || self.has_processes()
+    }
+
+    /// Follows the process `pid` and its children, or all: those that end at once when they are traced cannot be looked at later.
+    pub fn watch_processes(&self, pid: Option<u32>) {
+        self.ctx.watch(pid);
+        if let Some(pid) = pid {
+            return self.ctx.remember(pid);
         }
         let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         for pid in pids.take(MOST_PROCESSES) {
             self.ctx.remember(pid);
         }
+    }
+
+    /// To be called a few times a second while processes are watched.
+    pub fn refresh_processes(&self) {
+        self.ctx.refresh();
     }
 
     fn table(&self, map: MapId) -> Option<(&'a Table, &'a tapline_compiler::program::MapDesc)> {

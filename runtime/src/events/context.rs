@@ -32,6 +32,10 @@ pub trait Symbolizer {
     fn build_id(&self, tgid: u32, address: u64) -> Option<(String, u64)>;
     /// A process whose addresses will be asked for later, when it may be gone.
     fn remember(&self, _tgid: u32) {}
+    /// From now on addresses of this process and its children, or of all, will be asked for, when they may be gone.
+    fn watch(&self, _tgid: Option<u32>) {}
+    /// Takes over what has been seen of the watched processes; to be called a few times a second.
+    fn refresh(&self) {}
 }
 
 /// A symbolizer that knows nothing, for tests.
@@ -158,6 +162,16 @@ impl Context {
     /// Looks at a process while it lives.
     pub fn remember(&self, tgid: u32) {
         self.symbols.remember(tgid);
+    }
+
+    /// Lets the kernel tell of the mappings of one process and its children, or of all.
+    pub fn watch(&self, tgid: Option<u32>) {
+        self.symbols.watch(tgid);
+    }
+
+    /// Takes over what the kernel has told.
+    pub fn refresh(&self) {
+        self.symbols.refresh();
     }
 
     /// Looks at the processes that the addresses in a map value or key belong to, while they live. `seen` holds those

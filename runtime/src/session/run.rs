@@ -31,6 +31,9 @@ const NOTIFY: &str = "__BPFTRACE_NOTIFY_PROBES_ATTACHED";
 /// How often the counters of losses are looked at.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often what the kernel tells of processes is taken over: its rings hold some hundred program starts per CPU.
+const REFRESH_INTERVAL: Duration = Duration::from_millis(100);
+
 /// How often the mappings of processes are looked at whose stacks are unwound: soon after they have changed, since a program
 /// that starts loads one library after the other, and ever more rarely while they stay.
 const UNWIND_INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_millis(2)..=Duration::from_millis(128);
@@ -180,10 +183,15 @@ impl Session<'_> {
             Some(pid) => Some(pidfd_open(pid).map_err(SessionError::system("watch the process"))?),
             None => None,
         };
-        let links = if ended { Links::default() } else { self.attach()? };
-        if !ended {
-            self.actions.remember_running_processes();
+        if !ended && self.actions.prints_processes() {
+            let child = self.child.as_ref().map(Child::pid);
+            self.actions.watch_processes(if child.is_some() && self.options.pid.is_some() {
+                None
+            } else {
+                child.or(self.options.pid)
+            });
         }
+        let links = if ended { Links::default() } else { self.attach()? };
         self.announce(if ended { self.program.manifest.probes.len() } else { links.probes + self.own_probes() })?;
         for record in &early {
             if self.exit.is_none() {
@@ -283,8 +291,12 @@ impl Session<'_> {
         if let Some(process) = process {
             epoll.add(process.as_fd(), PROCESS).map_err(failed)?;
         }
-        let watches_processes = self.actions.has_processes();
-        let mut timeout = (watches_processes || !self.losses.is_empty()).then_some(REPORT_INTERVAL);
+        let (prints_processes, keeps_processes) = (self.actions.prints_processes(), self.actions.has_processes());
+        let mut timeout = if prints_processes {
+            Some(REFRESH_INTERVAL)
+        } else {
+            (!self.losses.is_empty()).then_some(REPORT_INTERVAL)
+        };
         let (mut unwound, mut patience) = (Instant::now(), *UNWIND_INTERVAL.start());
         let mut seen = HashSet::new();
         let mut ready = Vec::new();
@@ -311,6 +323,9 @@ impl Session<'_> {
                 let next = if changed { *UNWIND_INTERVAL.start() } else { patience * 2 };
                 (unwound, patience) = (Instant::now(), next.min(*UNWIND_INTERVAL.end()));
             }
+            if prints_processes {
+                self.actions.refresh_processes();
+            }
             let emptied = self.drain(BATCH)?;
             self.flush(false)?;
             if self.last_report.elapsed() >= REPORT_INTERVAL {
@@ -318,7 +333,7 @@ impl Session<'_> {
                 if self.exit.is_none() {
                     self.exit = self.losses.exit_pending().map(|status| status as i32);
                 }
-                if watches_processes {
+                if keeps_processes {
                     self.actions.remember_processes(&mut seen);
                 }
             }

@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
 
 /// An executable mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +53,15 @@ impl Maps {
         self.mappings.get(..after)?.last().filter(|mapping| address < mapping.end)
     }
 
+    /// A new mapping, which takes the place of what was there.
+    pub fn add(&mut self, new: Mapping) {
+        self.mappings.retain(|old| old.end <= new.start || new.end <= old.start);
+        if self.mappings.len() < MOST_MAPPINGS {
+            let at = self.mappings.partition_point(|old| old.start < new.start);
+            self.mappings.insert(at, new);
+        }
+    }
+
     /// In the order of addresses.
     pub fn iter(&self) -> impl Iterator<Item = &Mapping> {
         self.mappings.iter()
@@ -97,8 +105,9 @@ impl PerfMap {
     /// The one that a process has written, in its own view of `/tmp` and under its own pid.
     pub fn of(pid: u32) -> Option<Self> {
         let own_pid = own_pid(pid).unwrap_or(pid);
-        let path = PathBuf::from(format!("/proc/{pid}/root/tmp/perf-{own_pid}.map"));
-        let file = File::open(path).ok()?;
+        // The second for a process that has ended.
+        let paths = [format!("/proc/{pid}/root/tmp/perf-{own_pid}.map"), format!("/tmp/perf-{pid}.map")];
+        let file = paths.iter().find_map(|path| super::elf::open(path.as_ref()).ok())?;
         // Anybody may write to /tmp: a pipe or device there must not hold us up.
         if !file.metadata().ok()?.is_file() {
             return None;
@@ -150,7 +159,7 @@ fn own_pid(pid: u32) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
     const MAPS: &str = "\
@@ -174,6 +183,18 @@ zz-yy r-xp 0 0 0
         assert_eq!(maps.at(0x7ffd_0000_b000).unwrap().path, "[vdso]");
         assert_eq!(maps.at(0x557d_87b1_3000), None, "not executable");
         assert_eq!(maps.at(0x7f00_0000_1000), None, "behind the end");
+    }
+
+    #[test]
+    fn a_new_mapping_takes_the_place_of_old_ones() {
+        let mut maps = Maps::parse(MAPS);
+        let new =
+            Mapping { start: 0x7f00_0000_0800, end: 0x7f00_0000_2800, path: "/new".into(), ..maps.mappings[0].clone() };
+        maps.add(new);
+        assert_eq!(maps.at(0x7f00_0000_2700).unwrap().path, "/new");
+        assert_eq!(maps.at(0x7f00_0000_0100), None);
+        assert_eq!(maps.iter().count(), 3);
+        assert!(maps.iter().zip(maps.iter().skip(1)).all(|(a, b)| a.end <= b.start));
     }
 
     #[test]

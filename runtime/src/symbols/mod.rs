@@ -5,20 +5,22 @@
 pub mod demangle;
 pub mod elf;
 pub mod kallsyms;
+mod lifetime;
 pub mod maps;
+mod processes;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use crate::events::context::{Symbol, Symbolizer};
 use demangle::demangle;
 use elf::{ElfSymbols, hex};
 use kallsyms::KernelSymbols;
-use maps::{Mapping, Maps, PerfMap};
+use maps::{Mapping, Maps};
+use processes::Processes;
 
 /// The symbolizer of a session.
 pub struct Symbols {
@@ -26,7 +28,7 @@ pub struct Symbols {
     /// Gives the kernel's table; called when its first address is to be named.
     load_kernel: Box<dyn Fn() -> Rc<KernelSymbols>>,
     kernel: OnceCell<Rc<KernelSymbols>>,
-    processes: RefCell<HashMap<u32, Process>>,
+    processes: RefCell<Processes>,
     /// By device and inode; `None` for a file without symbols.
     files: RefCell<HashMap<FileId, Option<Rc<ElfSymbols>>>>,
     vdso: OnceCell<Option<Rc<ElfSymbols>>>,
@@ -34,22 +36,6 @@ pub struct Symbols {
 
 /// Device and inode of a file.
 type FileId = (String, u64);
-
-/// What is known of a process.
-#[derive(Debug)]
-struct Process {
-    maps: Rc<Maps>,
-    /// Read when first needed.
-    jit: OnceCell<Option<PerfMap>>,
-    read: Instant,
-}
-
-/// Mappings younger than this are believed; older ones are read again, for the process may have loaded a library or its pid
-/// may be another's.
-const FRESH: Duration = Duration::from_secs(1);
-
-/// Processes that are remembered; beyond it all are forgotten, and read again when their addresses come.
-const MOST_PROCESSES: usize = 4096;
 
 /// Bytes of the vDSO that are read at most; it has one or two pages.
 const LONGEST_VDSO: u64 = 1 << 20;
@@ -65,49 +51,6 @@ impl Symbols {
             files: RefCell::default(),
             vdso: OnceCell::new(),
         }
-    }
-
-    /// Remembers the mappings of a process now, while it lives. Cheap enough for every process that a session meets: one
-    /// file is read. Its binaries are read when an address is to be named.
-    pub fn remember(&self, pid: u32) {
-        if let Some(maps) = Maps::of(pid) {
-            self.store(pid, Rc::new(maps));
-        }
-    }
-
-    fn store(&self, pid: u32, maps: Rc<Maps>) {
-        let mut processes = self.processes.borrow_mut();
-        if processes.len() >= MOST_PROCESSES && !processes.contains_key(&pid) {
-            processes.clear();
-        }
-        processes.insert(pid, Process { maps, jit: OnceCell::new(), read: Instant::now() });
-    }
-
-    /// The mappings of a process: fresh ones while it lives, those remembered after.
-    fn maps(&self, pid: u32) -> Option<Rc<Maps>> {
-        let known = self.processes.borrow().get(&pid).map(|process| (process.maps.clone(), process.read.elapsed()));
-        match known {
-            Some((maps, age)) if age < FRESH => Some(maps),
-            _ => {
-                if let Some(maps) = Maps::of(pid) {
-                    let maps = Rc::new(maps);
-                    self.store(pid, maps.clone());
-                    return Some(maps);
-                }
-                known.map(|(maps, _)| maps)
-            }
-        }
-    }
-
-    /// The mapping of an address. One that is in none may lie in a library loaded since.
-    fn mapping(&self, pid: u32, address: u64) -> Option<Mapping> {
-        if let Some(found) = self.maps(pid)?.at(address) {
-            return Some(found.clone());
-        }
-        let again = Maps::of(pid)?;
-        let found = again.at(address).cloned()?;
-        self.store(pid, Rc::new(again));
-        Some(found)
     }
 
     fn file(&self, pid: u32, mapping: &Mapping) -> Option<Rc<ElfSymbols>> {
@@ -130,15 +73,9 @@ impl Symbols {
         if self.demangle { demangle(symbol) } else { symbol.to_owned() }
     }
 
-    fn jit_function(&self, pid: u32, address: u64) -> Option<(String, u64)> {
-        let processes = self.processes.borrow();
-        let map = processes.get(&pid)?.jit.get_or_init(|| PerfMap::of(pid)).as_ref()?;
-        map.at(address).map(|(name, offset)| (name.to_owned(), offset))
-    }
-
     /// The address as the mapped file counts, and the file's symbols.
     fn locate(&self, pid: u32, address: u64) -> Option<(Mapping, Rc<ElfSymbols>, u64)> {
-        let mapping = self.mapping(pid, address)?;
+        let mapping = self.processes.borrow_mut().mapping(pid, address)?;
         let file = self.file(pid, &mapping)?;
         let offset = (address - mapping.start).checked_add(mapping.offset)?;
         Some((mapping, file, offset))
@@ -147,7 +84,15 @@ impl Symbols {
 
 impl Symbolizer for Symbols {
     fn remember(&self, tgid: u32) {
-        Self::remember(self, tgid);
+        self.processes.borrow_mut().remember(tgid);
+    }
+
+    fn watch(&self, tgid: Option<u32>) {
+        self.processes.borrow_mut().watch(tgid);
+    }
+
+    fn refresh(&self) {
+        self.processes.borrow_mut().refresh();
     }
 
     fn kernel(&self, address: u64) -> Option<Symbol> {
@@ -166,7 +111,7 @@ impl Symbolizer for Symbols {
             let found = file.function_at(in_file)?;
             return Some(Symbol { name: self.name(found.name), offset: in_file - found.address, module: mapping.path });
         }
-        let (name, offset) = self.jit_function(tgid, address)?;
+        let (name, offset) = self.processes.borrow().jit_function(tgid, address)?;
         Some(Symbol { name, offset, module: String::new() })
     }
 
@@ -254,14 +199,14 @@ mod tests {
         // The mappings are those of sleep once the child has executed it.
         let mut code = None;
         for _ in 0..200 {
-            symbols.processes.borrow_mut().clear();
+            *symbols.processes.borrow_mut() = Processes::default();
             symbols.remember(child.id());
-            let maps = symbols.maps(child.id()).unwrap();
+            let maps = Maps::of(child.id()).unwrap();
             code = maps.iter().find(|mapping| mapping.path.contains("libc")).cloned();
             if code.is_some() && maps.iter().any(|mapping| mapping.path.ends_with("sleep")) {
                 break;
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(std::time::Duration::from_millis(10));
         }
         child.kill().unwrap();
         child.wait().unwrap();
@@ -270,7 +215,7 @@ mod tests {
         let malloc = libc.find("malloc").unwrap();
         let address = code.start + libc.offset_of(malloc.address).unwrap() - code.offset;
         assert_eq!(symbols.user(child.id(), address + 2).unwrap().offset, 2);
-        assert_eq!(symbols.mapping(child.id(), address).unwrap().inode, code.inode);
+        assert_eq!(symbols.processes.borrow_mut().mapping(child.id(), address).unwrap().inode, code.inode);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod identity;
 pub mod limits;
 pub mod mmap;
 pub mod perf;
+pub mod perf_ring;
 pub mod poll;
 pub mod privilege;
 pub mod time;

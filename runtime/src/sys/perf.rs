@@ -10,6 +10,8 @@ use perf_event::events::Software;
 
 /// `PERF_TYPE_TRACEPOINT`.
 const TYPE_TRACEPOINT: u32 = 2;
+/// `PERF_SAMPLE_TIME`.
+const SAMPLE_TIME: u64 = 1 << 2;
 
 /// Whose events an event counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,5 +85,26 @@ pub fn function(scope: Scope, pmu_type: u32, config: u64, target: &CStr, offset:
     attrs.__bindgen_anon_3.config1 = target.as_ptr() as u64;
     attrs.__bindgen_anon_4.config2 = offset;
     builder.sample_period(1);
+    open(builder)
+}
+
+/// What processes do to their memory: records of new mappings of code, of `exec`, `fork` and exit, each followed by the time.
+/// On one CPU, of all processes or of one and its children.
+pub fn lifetimes(cpu: u32, pid: Option<u32>) -> io::Result<OwnedFd> {
+    let builder = match pid {
+        Some(pid) => Builder::new().observe_pid(pid as libc::pid_t),
+        None => Builder::new().any_pid(),
+    };
+    let mut builder = builder.one_cpu(cpu as usize).kind(Software::DUMMY);
+    builder.include_kernel().include_hv().enabled(true);
+    let attrs = builder.attrs_mut();
+    attrs.set_mmap(1);
+    attrs.set_mmap2(1);
+    attrs.set_comm(1);
+    attrs.set_comm_exec(1);
+    attrs.set_task(1);
+    attrs.set_inherit(u64::from(pid.is_some()));
+    attrs.set_sample_id_all(1);
+    attrs.sample_type = SAMPLE_TIME;
     open(builder)
 }
