@@ -18,6 +18,7 @@ pub mod program;
 pub mod render;
 pub mod similar;
 pub mod source;
+pub mod syscalls;
 pub mod target;
 pub mod typed;
 pub mod types;

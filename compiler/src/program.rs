@@ -89,6 +89,10 @@ pub enum ProgramKind {
     Tracepoint,
     /// `raw_tp` program.
     RawTracepoint,
+    /// `raw_tp` program at the entry of all system calls, which runs for those whose `tracepoint:syscalls:sys_enter_*` it serves.
+    SyscallEnter,
+    /// The same at the return, for `sys_exit_*`.
+    SyscallExit,
     /// `perf_event` program.
     PerfEvent,
 }

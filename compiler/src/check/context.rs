@@ -21,11 +21,14 @@ use crate::types::{AddrSpace, IntType, Type};
 /// The first bytes of a tracepoint's record hold a pointer of the kernel's while a program runs.
 const HIDDEN_BYTES: u32 = 8;
 
+/// Where the raw tracepoint `sys_exit` has the result.
+const SYSCALL_RESULT: u32 = 8;
+
 impl Checker<'_> {
     /// The address space of numbers that are used as addresses.
     pub(crate) fn default_space(&self) -> AddrSpace {
         match &self.unit.context {
-            Context::UserEntry | Context::UserReturn => AddrSpace::User,
+            Context::UserEntry | Context::UserReturn | Context::Syscalls { .. } => AddrSpace::User,
             Context::Tracepoint { category, .. } if category == "syscalls" => AddrSpace::User,
             _ => AddrSpace::Kernel,
         }
@@ -147,6 +150,8 @@ impl Checker<'_> {
         self.require(Access::Args, "args", args)?;
         match self.unit.context.clone() {
             Context::Tracepoint { category, event } => self.record_field(&category, &event, name, span),
+            // The only field that programs for many calls are made for.
+            Context::Syscalls { .. } => Some(convert(Self::context_word(SYSCALL_RESULT, Type::U64, span), &Type::I64)),
             Context::RawTracepoint { event } => {
                 let params = self.types.raw_tracepoint(&event).unwrap_or_default();
                 if params.iter().all(|(own, _)| own.is_empty()) {

@@ -13,6 +13,7 @@ use crate::expand::{AttachPoint, Context, ExpandedProbe};
 use crate::index::Id;
 use crate::probes::Provider;
 use crate::program::{Attach, ProbeId, ProgramKind};
+use crate::syscalls;
 use crate::target::Feature;
 use crate::types::record::parse_format;
 
@@ -84,7 +85,7 @@ impl Checker<'_> {
             for point in &probe.points {
                 let id = ProbeId::new(next);
                 next += 1;
-                let kind = self.kind(probe, point);
+                let kind = self.kind(probe, point, own_name);
                 let pid_filter = self.pid_filter(point);
                 // A run by hand has no cookie.
                 if !own_name && kind != ProgramKind::RawTpRun && probe.points.len() > 1 {
@@ -92,7 +93,7 @@ impl Checker<'_> {
                         kind,
                         pid_filter,
                         probetype: provider.then_some(point.provider.probetype),
-                        shape: self.shape(&point.context, arguments.as_ref()),
+                        shape: self.shape(&context_of(kind, point), arguments.as_ref()),
                     };
                     let at = *alike.entry(likeness).or_insert(units.len());
                     if let Some(unit) = units.get_mut(at) {
@@ -106,7 +107,7 @@ impl Checker<'_> {
                     name: point.desc.name.clone(),
                     provider: Some(point.provider),
                     kind,
-                    context: point.context.clone(),
+                    context: context_of(kind, point),
                     point_span: point.span,
                     span: probe.span,
                     pid_filter,
@@ -151,16 +152,31 @@ impl Checker<'_> {
         }
     }
 
-    /// A wildcard's functions share one link where the kernel can do that.
-    fn kind(&self, probe: &ExpandedProbe, point: &AttachPoint) -> ProgramKind {
+    /// A wildcard's functions share one link where the kernel can do that, its system calls one program. `own_name`: every
+    /// attach point has a program of its own, since the body wants its name as text.
+    fn kind(&self, probe: &ExpandedProbe, point: &AttachPoint, own_name: bool) -> ProgramKind {
         let multi = match point.kind {
             ProgramKind::Kprobe => ProgramKind::KprobeMulti,
             ProgramKind::Kretprobe => ProgramKind::KretprobeMulti,
+            // A program for each name would run for every system call.
+            ProgramKind::Tracepoint if !own_name => return self.syscalls_kind(probe, point).unwrap_or(point.kind),
             other => return other,
         };
         let whole = matches!(&point.desc.attach, Attach::Kprobe { module: None, offset: 0, .. });
         let wildcard = probe.points.iter().filter(|other| other.span == point.span).nth(1).is_some();
         if whole && wildcard && self.target.has(Feature::KprobeMulti) { multi } else { point.kind }
+    }
+
+    /// Attaching to hundreds of system calls is fast by the raw tracepoint that all of them pass; the kernel takes tens of
+    /// milliseconds to detach a tracepoint. That serves actions that see nothing of an event but its name and result.
+    fn syscalls_kind(&self, probe: &ExpandedProbe, point: &AttachPoint) -> Option<ProgramKind> {
+        let (kind, event) = syscall_event(point)?;
+        let alike = probe.points.iter().filter(|p| syscall_event(p).is_some_and(|(own, _)| own == kind));
+        syscalls::number(self.target.arch(), syscalls::function_of(event)?)?;
+        let known = |name: &String| kind == ProgramKind::SyscallExit && name == "ret";
+        let sees_more = ["ctx", "kstack", "reg"].iter().any(|name| mentions(probe, name))
+            || (mentions(probe, "args") && (bare_args(probe) || !argument_names(probe).iter().all(known)));
+        (alike.count() >= SYSCALLS_TOGETHER && !sees_more).then_some(kind)
     }
 
     /// `-p` holds for what happens in a process.
@@ -176,6 +192,25 @@ impl Checker<'_> {
         let several = |probe: &ExpandedProbe| probe.points.len() > 1 && mentions(probe, "probe");
         // The kernel is asked last: the question costs a system call.
         !self.probe_is_text && self.script.probes.iter().any(several) && self.target.has(Feature::AttachCookie)
+    }
+}
+
+/// System call events of one kind that a probe has at least when one program at all calls serves them.
+const SYSCALLS_TOGETHER: usize = 16;
+
+/// The program that could serve an event of category `syscalls`, and the event.
+fn syscall_event(point: &AttachPoint) -> Option<(ProgramKind, &str)> {
+    let Attach::Tracepoint { category, event } = &point.desc.attach else { return None };
+    let kind = if event.starts_with("sys_enter_") { ProgramKind::SyscallEnter } else { ProgramKind::SyscallExit };
+    (category == "syscalls").then_some((kind, event.as_str()))
+}
+
+/// What a program of a kind sees at an attach point.
+fn context_of(kind: ProgramKind, point: &AttachPoint) -> Context {
+    match kind {
+        ProgramKind::SyscallEnter => Context::Syscalls { exit: false },
+        ProgramKind::SyscallExit => Context::Syscalls { exit: true },
+        _ => point.context.clone(),
     }
 }
 
@@ -286,6 +321,17 @@ fn mentions(probe: &ExpandedProbe, wanted: &str) -> bool {
     let mut found = false;
     visit_probe(probe, &mut |e| found |= name_of(e) == Some(wanted));
     found
+}
+
+/// True when `args` stands for itself somewhere, without a field.
+fn bare_args(probe: &ExpandedProbe) -> bool {
+    let (mut all, mut with_field) = (0, 0);
+    visit_probe(probe, &mut |e| {
+        all += usize::from(name_of(e) == Some("args"));
+        with_field +=
+            usize::from(matches!(&e.kind, ast::ExprKind::Field { base, .. } if name_of(base) == Some("args")));
+    });
+    all != with_field
 }
 
 /// The fields of `args` that a probe reads.

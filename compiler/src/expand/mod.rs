@@ -100,6 +100,11 @@ pub enum Context {
         /// Event.
         event: String,
     },
+    /// `u64` arguments: the registers and the number of the system call at its entry, or its result.
+    Syscalls {
+        /// At the return.
+        exit: bool,
+    },
     /// `u64` arguments.
     RawTracepoint {
         /// Event.

@@ -47,6 +47,10 @@ impl FnLower<'_, '_> {
                 self.b.bin(Ir::Sub, now, start)
             }
             (Op::Func, _) => self.func(),
+            (Op::ProbeName, _) if self.serves_syscalls() => {
+                let point = self.syscall_point();
+                self.b.bin_imm(Ir::Sub, point, 1)
+            }
             (Op::ProbeName, _) => {
                 let ctx = self.ctx;
                 self.b.call(helpers::GET_ATTACH_COOKIE, &[ctx])

@@ -22,6 +22,9 @@ impl FnLower<'_, '_> {
             self.b.branch_imm(Cond::Eq, tgid, i64::from(pid), on, exit);
             self.b.enter(on);
         }
+        if self.serves_syscalls() {
+            self.only_served_syscalls();
+        }
         if let Some(predicate) = &program.predicate {
             let on = self.b.block();
             let exit = self.exit;

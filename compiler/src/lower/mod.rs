@@ -18,6 +18,7 @@ mod scalar;
 mod send;
 mod stack;
 mod strings;
+mod syscalls;
 mod temps;
 #[cfg(test)]
 mod tests;
@@ -219,6 +220,19 @@ impl<'a> ModuleLower<'a> {
         })
     }
 
+    /// The place of some bytes in the read-only data, shared by all that want the same.
+    fn rodata(&mut self, bytes: &[u8], align: usize) -> u32 {
+        let data = &mut self.module.rodata;
+        let found =
+            (0..data.len()).step_by(align).find(|at| data.get(*at..).is_some_and(|rest| rest.starts_with(bytes)));
+        let at = found.unwrap_or_else(|| {
+            data.resize(data.len().next_multiple_of(align), 0);
+            data.extend(bytes);
+            data.len() - bytes.len()
+        });
+        at as u32
+    }
+
     fn size(&self, ty: &Type) -> u32 {
         layout::size_of(ty, &self.script.aggregates)
     }
@@ -313,7 +327,9 @@ impl<'a> ModuleLower<'a> {
 /// ELF section of a program, and whether the kernel lets it interrupt itself on one CPU.
 fn section(kind: ProgramKind) -> (&'static str, bool) {
     match kind {
-        ProgramKind::RawTpRun | ProgramKind::RawTracepoint => ("raw_tp", false),
+        ProgramKind::RawTpRun | ProgramKind::RawTracepoint | ProgramKind::SyscallEnter | ProgramKind::SyscallExit => {
+            ("raw_tp", false)
+        }
         ProgramKind::Kprobe | ProgramKind::KprobeMulti => ("kprobe", false),
         ProgramKind::Kretprobe | ProgramKind::KretprobeMulti => ("kretprobe", false),
         // Uprobes run preemptible: another task on the same CPU can enter the same program.

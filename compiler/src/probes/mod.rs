@@ -464,7 +464,9 @@ pub fn has_wildcard(text: &str) -> bool {
 /// Where the program of a kind lies in the object: the section's name, without a target.
 pub fn section(kind: ProgramKind) -> &'static str {
     match kind {
-        ProgramKind::RawTpRun | ProgramKind::RawTracepoint => "raw_tp",
+        ProgramKind::RawTpRun | ProgramKind::RawTracepoint | ProgramKind::SyscallEnter | ProgramKind::SyscallExit => {
+            "raw_tp"
+        }
         ProgramKind::Kprobe => "kprobe",
         ProgramKind::Kretprobe => "kretprobe",
         ProgramKind::KprobeMulti => "kprobe.multi",

@@ -7,7 +7,6 @@ pub mod context;
 pub mod decode;
 pub mod format;
 mod gfp;
-mod syscalls;
 #[cfg(test)]
 mod tests;
 pub mod text;

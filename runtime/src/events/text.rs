@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use tapline_compiler::syscalls;
+
 use super::value::{Mean, Value};
 
 /// Appends formatted text; writing to a vector cannot fail.
@@ -164,7 +166,7 @@ pub fn signal_name(number: u64) -> &'static str {
 
 /// The name of a system call of this machine.
 pub fn syscall_name(number: u64) -> &'static str {
-    super::syscalls::name(number).unwrap_or("Unknown syscall")
+    syscalls::name(crate::system::ARCH, number).unwrap_or("Unknown syscall")
 }
 
 /// The text of an errno.

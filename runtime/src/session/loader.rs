@@ -49,7 +49,9 @@ pub struct DirectLoader {
 /// Program type and expected attach type.
 fn kernel_type(kind: ProgramKind) -> (u32, u32) {
     match kind {
-        ProgramKind::RawTpRun | ProgramKind::RawTracepoint => (bpf::PROG_TYPE_RAW_TRACEPOINT, 0),
+        ProgramKind::RawTpRun | ProgramKind::RawTracepoint | ProgramKind::SyscallEnter | ProgramKind::SyscallExit => {
+            (bpf::PROG_TYPE_RAW_TRACEPOINT, 0)
+        }
         ProgramKind::Kprobe | ProgramKind::Kretprobe | ProgramKind::Uprobe | ProgramKind::Uretprobe => {
             (bpf::PROG_TYPE_KPROBE, 0)
         }

@@ -278,9 +278,12 @@ fn select<'a>(names: impl Iterator<Item = &'a str>, pattern: &str) -> Vec<String
     found
 }
 
+/// The processor that we run on.
+pub const ARCH: Arch = if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 };
+
 impl Target for System {
     fn arch(&self) -> Arch {
-        if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 }
+        ARCH
     }
 
     fn btf(&self) -> Option<&Btf> {

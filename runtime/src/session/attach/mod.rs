@@ -190,6 +190,14 @@ pub fn attach_all(
                 let is_return = desc.kind == ProgramKind::KretprobeMulti;
                 all.extend(kprobe::attach_multi(fd.as_fd(), &probes, is_return, &mut failed)?);
             }
+            ProgramKind::SyscallEnter | ProgramKind::SyscallExit => {
+                let event = if desc.kind == ProgramKind::SyscallEnter { "sys_enter" } else { "sys_exit" };
+                match (tracepoint::attach_raw(fd.as_fd(), event, 0), probes.first()) {
+                    (Ok(links), _) => all.extend(Links { probes: probes.len(), ..links }),
+                    (Err(failure), Some(first)) => failed(first, failure)?,
+                    (Err(_), None) => {}
+                }
+            }
             kind => {
                 for probe in probes {
                     match attach_one(fd.as_fd(), kind, probe, env) {

@@ -1,5 +1,8 @@
-//! Names of system calls by number, from the kernel's syscall tables (Linux 6.13). The tables hold runs of consecutive numbers:
+//! Names of system calls by number, from the kernel's syscall tables (Linux 6.18), and the numbers behind the tracepoints of
+//! category `syscalls`. The tables hold runs of consecutive numbers:
 //! the first number, then the names.
+
+use crate::target::Arch;
 
 /// `arch/x86/entry/syscalls/syscall_64.tbl`.
 const X86_64: &[(u64, &str)] = &[
@@ -45,7 +48,7 @@ const X86_64: &[(u64, &str)] = &[
          memfd_create kexec_file_load bpf execveat userfaultfd membarrier mlock2 copy_file_range preadv2 \
          pwritev2 pkey_mprotect pkey_alloc pkey_free statx",
     ),
-    (334, "rseq"),
+    (334, "rseq uretprobe"),
     (
         424,
         "pidfd_send_signal io_uring_setup io_uring_enter io_uring_register open_tree move_mount fsopen \
@@ -53,8 +56,12 @@ const X86_64: &[(u64, &str)] = &[
          process_madvise epoll_pwait2 mount_setattr quotactl_fd landlock_create_ruleset landlock_add_rule \
          landlock_restrict_self memfd_secret process_mrelease futex_waitv set_mempolicy_home_node",
     ),
-    (452, "fchmodat2"),
-    (462, "mseal"),
+    (
+        451,
+        "cachestat fchmodat2 map_shadow_stack futex_wake futex_wait futex_requeue statmount listmount \
+         lsm_get_self_attr lsm_set_self_attr lsm_list_modules mseal setxattrat getxattrat listxattrat \
+         removexattrat open_tree_attr file_getattr file_setattr",
+    ),
 ];
 
 /// `scripts/syscall.tbl`, as used by arm64.
@@ -114,12 +121,49 @@ const AARCH64: &[(u64, &str)] = &[
          process_madvise epoll_pwait2 mount_setattr quotactl_fd landlock_create_ruleset landlock_add_rule \
          landlock_restrict_self memfd_secret process_mrelease futex_waitv set_mempolicy_home_node",
     ),
-    (462, "mseal"),
+    (451, "cachestat fchmodat2"),
+    (
+        454,
+        "futex_wake futex_wait futex_requeue statmount listmount lsm_get_self_attr lsm_set_self_attr \
+         lsm_list_modules mseal setxattrat getxattrat listxattrat removexattrat open_tree_attr file_getattr \
+         file_setattr",
+    ),
 ];
 
-/// The name of a system call of this machine.
-pub fn name(number: u64) -> Option<&'static str> {
-    find(if cfg!(target_arch = "aarch64") { AARCH64 } else { X86_64 }, number)
+/// Kernel functions, after which tracepoints are called, that have another name than their system call.
+const FUNCTIONS: &[(&str, &str)] = &[
+    ("newfstat", "fstat"),
+    ("newlstat", "lstat"),
+    ("newstat", "stat"),
+    ("newuname", "uname"),
+    ("sendfile64", "sendfile"),
+    ("umount", "umount2"),
+];
+
+const fn table(arch: Arch) -> &'static [(u64, &'static str)] {
+    match arch {
+        Arch::X86_64 => X86_64,
+        Arch::Aarch64 => AARCH64,
+    }
+}
+
+/// The name of a system call.
+pub fn name(arch: Arch, number: u64) -> Option<&'static str> {
+    find(table(arch), number)
+}
+
+/// The number of the system call whose tracepoints are `sys_enter_FUNCTION` and `sys_exit_FUNCTION`.
+pub fn number(arch: Arch, function: &str) -> Option<u64> {
+    let wanted = FUNCTIONS.iter().find(|(own, _)| *own == function).map_or(function, |(_, name)| *name);
+    table(arch).iter().find_map(|(first, names)| {
+        let at = names.split(' ').position(|name| name == wanted)?;
+        Some(first + at as u64)
+    })
+}
+
+/// The function of an event of category `syscalls`.
+pub fn function_of(event: &str) -> Option<&str> {
+    event.strip_prefix("sys_enter_").or_else(|| event.strip_prefix("sys_exit_"))
 }
 
 fn find(table: &'static [(u64, &'static str)], number: u64) -> Option<&'static str> {
@@ -130,6 +174,15 @@ fn find(table: &'static [(u64, &'static str)], number: u64) -> Option<&'static s
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_have_numbers() {
+        for (function, expected) in [("read", 0), ("newfstat", 5), ("umount", 166), ("openat", 257), ("mseal", 462)] {
+            assert_eq!(number(Arch::X86_64, function), Some(expected), "{function}");
+        }
+        assert_eq!(number(Arch::Aarch64, "openat"), Some(56));
+        assert_eq!(number(Arch::X86_64, "no_such_call"), None);
+    }
 
     #[test]
     fn numbers() {
