@@ -561,7 +561,34 @@ pub enum Aggregate {
         /// Width.
         step: u64,
     },
+    /// A ring of [`SERIES_SLOT`] bytes per interval: `u64` number of the interval plus one (0: never used), `u64` value, `u64` time
+    /// of the value (boot clock) or, of averages, how many values there are. The interval of a time is the nanoseconds of
+    /// the wall clock divided by the interval's length; it lies in the slot of that number modulo the number of slots.
+    Series {
+        /// Length of an interval in ns.
+        interval_ns: u64,
+        /// Intervals that are kept.
+        slots: u32,
+        /// What becomes of several values in one interval.
+        fold: SeriesFold,
+        /// Compared and printed signed.
+        signed: bool,
+    },
 }
+
+/// What a time series keeps of the values of one interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[allow(missing_docs)] // The names say it.
+pub enum SeriesFold {
+    Last,
+    Avg,
+    Max,
+    Min,
+    Sum,
+}
+
+/// Bytes of an interval of a time series.
+pub const SERIES_SLOT: u32 = 24;
 
 /// Number of buckets of `hist(n, bits)`. Bucket 0 holds negative values; buckets 1 to 2^bits hold the values 0 to
 /// 2^bits - 1, one each; after that every power of two from 2^bits up has 2^bits equal sub-buckets. A value `n` >= 2^bits with

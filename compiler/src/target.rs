@@ -137,6 +137,8 @@ pub trait Target {
     fn possible_cpus(&self) -> u32;
     /// Nanoseconds of the boot clock when tapline started, for `elapsed`.
     fn start_time_ns(&self) -> u64;
+    /// Nanoseconds of the wall clock when the boot clock was 0, for intervals that begin with the wall clock's.
+    fn wall_offset_ns(&self) -> u64;
     /// `None` in the initial pid namespace.
     fn pid_namespace(&self) -> Option<PidNamespace>;
 }

@@ -257,7 +257,8 @@ pub enum ExprKind {
     /// A variable.
     Var(VarId),
     /// A map's value; zero (all bytes) when the key is absent. Of an aggregating map: the reduced value over all CPUs
-    /// (count, sum, min, max, avg as an integer; stats as its average).
+    /// (count, sum, min, max, avg as an integer; stats as its average, or with a record type as
+    /// count, average and total).
     MapGet {
         /// The map.
         map: MapId,

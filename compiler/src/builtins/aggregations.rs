@@ -2,7 +2,8 @@
 
 use super::Call;
 use crate::check::Checker;
-use crate::program::{Aggregate, linear_buckets};
+use crate::program::{Aggregate, SERIES_SLOT, SeriesFold, linear_buckets};
+use crate::similar::closest;
 use crate::typed::Expr;
 use crate::types::Type;
 
@@ -10,6 +11,9 @@ type Result = Option<(Aggregate, Option<Expr>)>;
 
 /// Sub-buckets of `hist` per power of two, as a power of two, at most.
 const MAX_HIST_BITS: i64 = 5;
+
+/// Bytes of a per-CPU value that the kernel can allocate.
+const LARGEST_COPY: u32 = 32 << 10;
 
 /// Steps of `lhist` at most.
 const MAX_STEPS: u64 = 1000;
@@ -95,4 +99,51 @@ pub(super) fn lhist(checker: &mut Checker<'_>, call: &Call<'_>) -> Result {
         return None;
     }
     Some((Aggregate::LinearHist { min, max, step }, Some(value)))
+}
+
+/// The names of what is kept of an interval's values; without one it is the last.
+const SERIES_FOLDS: &[(&str, SeriesFold)] =
+    &[("avg", SeriesFold::Avg), ("max", SeriesFold::Max), ("min", SeriesFold::Min), ("sum", SeriesFold::Sum)];
+
+pub(super) fn tseries(checker: &mut Checker<'_>, call: &Call<'_>) -> Result {
+    // Room for the bytes that say that a scalar map is set.
+    let most = i64::from((LARGEST_COPY - 8) / SERIES_SLOT);
+    let value = number(checker, call);
+    let mut positive = |n: usize, what: &str| {
+        let arg = call.arg(n)?;
+        let number = checker.literal_number(what, arg)?;
+        if number < 1 {
+            checker.error("time-series", format!("{what} is at least 1, not {number}"), arg.span);
+            return None;
+        }
+        Some(number)
+    };
+    let interval = positive(1, "the interval of tseries()");
+    let slots = positive(2, "the number of intervals of tseries()");
+    let fold = match call.arg(3) {
+        None => Some(SeriesFold::Last),
+        Some(arg) => {
+            let name = checker.literal_string("the aggregation of tseries()", arg)?;
+            let found = SERIES_FOLDS.iter().find(|(own, _)| own.as_bytes() == name);
+            if found.is_none() {
+                let name = String::from_utf8_lossy(&name).into_owned();
+                let close = closest(&name, SERIES_FOLDS.iter().map(|(own, _)| *own)).map(|own| format!("\"{own}\""));
+                checker
+                    .error("time-series", format!("tseries() has no aggregation \"{name}\""), arg.span)
+                    .note("the aggregations are: avg, max, min, sum; without one the last value of an interval is kept")
+                    .suggest(close);
+            }
+            found.map(|(_, fold)| *fold)
+        }
+    };
+    let (value, interval, slots, fold) = (value?, interval?, slots?, fold?);
+    let Some(slots) = u32::try_from(slots).ok().filter(|_| slots <= most) else {
+        checker
+            .error("time-series", format!("tseries() keeps at most {most} intervals, not {slots}"), call.arg(2)?.span)
+            .label("more than the kernel can hold per CPU")
+            .help("use longer intervals");
+        return None;
+    };
+    let signed = value.ty == Type::I64;
+    Some((Aggregate::Series { interval_ns: interval.unsigned_abs(), slots, fold, signed }, Some(value)))
 }

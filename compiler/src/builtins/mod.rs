@@ -273,6 +273,13 @@ pub static ROWS: &[Row] = &[
     aggregation("stats", 1..=1, "stats(number)", "count, average and total", aggregations::stats),
     aggregation("hist", 1..=2, "hist(number [, bits])", "histogram by powers of two", aggregations::hist),
     aggregation("lhist", 4..=4, "lhist(number, min, max, step)", "histogram by equal steps", aggregations::lhist),
+    aggregation(
+        "tseries",
+        3..=4,
+        "tseries(number, interval, count [, \"avg\"|\"max\"|\"min\"|\"sum\"])",
+        "the last (or average, …) value of each of the latest intervals",
+        aggregations::tseries,
+    ),
 ];
 
 /// The row of a name.

@@ -6,7 +6,7 @@ use super::Call;
 use super::format::{self, Accepts};
 use super::maps::whole;
 use crate::check::{Checker, convert, void};
-use crate::program::{ActionKind, Aggregate, Format, FormatNumber, FormatPiece};
+use crate::program::{ActionKind, Aggregate, Conversion, Format, FormatNumber, FormatPiece};
 use crate::typed::{Expr, Op, Stmt, StmtKind};
 use crate::types::Type;
 
@@ -40,7 +40,7 @@ fn formatted(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<(Format, Vec<
         }
         return None;
     }
-    let values = values.into_iter().collect::<Option<Vec<Expr>>>()?;
+    let mut values = values.into_iter().collect::<Option<Vec<Expr>>>()?;
     let mut fine = true;
     for piece in &format.pieces {
         let FormatPiece::Spec(spec) = piece else { continue };
@@ -54,7 +54,10 @@ fn formatted(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<(Format, Vec<
                 fine = false;
             }
         }
-        let Some(value) = values.get(spec.arg as usize) else { continue };
+        let Some(value) = values.get_mut(spec.arg as usize) else { continue };
+        if spec.conversion == Conversion::String {
+            *value = checker.shown(value.clone());
+        }
         let accepts = format::accepts(spec.conversion, &value.ty);
         if let Accepts::No(instead) = accepts {
             let is = checker.name(&value.ty);
@@ -107,6 +110,7 @@ pub(super) fn print(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> 
     if matches!(value.ty, Type::Strings) {
         return None;
     }
+    let value = checker.shown(value);
     Some(checker.send(ActionKind::PrintValue, vec![value], call.span))
 }
 

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use tapline_grammar::ast;
 use tapline_grammar::span::Span;
 
-use super::{Checker, constant, strip_address};
+use super::{Checker, Flow, constant, strip_address};
+use crate::program::Aggregate;
 use crate::similar::closest;
 use crate::typed::{BinOp, Expr, ExprKind};
 use crate::types::aliases::{Alias, alias, alias_names, renamed};
@@ -17,7 +18,13 @@ impl Checker<'_> {
         if super::bare_name(base) == Some("args") || is_bare_call(base, "args") {
             return self.argument_by_name(name, base.span, span);
         }
-        let base = self.value_expr(base)?;
+        let mut base = self.value_expr(base)?;
+        if let ExprKind::MapGet { map, .. } = &base.kind
+            && let Some(Flow::Of(Type::Aggregate(Aggregate::Avg { signed } | Aggregate::Stats { signed }))) =
+                self.peek_value(*map)
+        {
+            base.ty = super::expr::mean_record(signed);
+        }
         self.field_of(base, &name.node, name.span, span)
     }
 

@@ -184,7 +184,7 @@ impl Checker<'_> {
         let ty = match ty {
             Type::Aggregate(aggregate) => {
                 let Some(int) = reduced(aggregate) else {
-                    self.error("histogram-value", format!("@{name} is a histogram, which is not a number"), span)
+                    self.error("histogram-value", format!("@{name} holds {}, which are not numbers", plural(aggregate)), span)
                         .help(format!("print it as a whole: `print(@{name})`"));
                     return None;
                 };
@@ -193,6 +193,27 @@ impl Checker<'_> {
             ty => ty,
         };
         Some(Expr { kind: ExprKind::MapGet { map, key: key.map(Box::new) }, ty, span })
+    }
+
+    /// The value of a `stats()` map as the record that it is where it is shown, also inside of tuples; elsewhere it counts as
+    /// its average.
+    pub(crate) fn shown(&self, value: Expr) -> Expr {
+        let Expr { kind, ty, span } = value;
+        match kind {
+            ExprKind::MapGet { map, key } => {
+                let ty = match self.peek_value(map) {
+                    Some(Flow::Of(Type::Aggregate(Aggregate::Stats { signed }))) => mean_record(signed),
+                    _ => ty,
+                };
+                Expr { kind: ExprKind::MapGet { map, key }, ty, span }
+            }
+            ExprKind::Tuple(members) if matches!(ty, Type::Tuple(_)) => {
+                let members: Vec<Expr> = members.into_iter().map(|member| self.shown(member)).collect();
+                let ty = Type::Tuple(members.iter().map(|member| member.ty.clone()).collect());
+                Expr { kind: ExprKind::Tuple(members), ty, span }
+            }
+            kind => Expr { kind, ty, span },
+        }
     }
 
     fn call(&mut self, name: &ast::Name, args: &[ast::Expr], span: Span) -> Option<Expr> {
@@ -321,6 +342,18 @@ fn numbered(name: &str, prefix: &str) -> Option<u32> {
     digits.parse().ok()
 }
 
+/// What a map of `stats()` or `avg()` tells about a key.
+pub(crate) fn mean_record(signed: bool) -> Type {
+    let number = Type::Int(IntType { size: 8, signed });
+    let members = [("count", Type::U64), ("average", number.clone()), ("total", number)];
+    Type::Record(members.map(|(name, ty)| (name.to_owned(), ty)).into())
+}
+
+/// What a map of an aggregation that is no number holds.
+pub(crate) fn plural(aggregate: Aggregate) -> &'static str {
+    if matches!(aggregate, Aggregate::Series { .. }) { "time series" } else { "histograms" }
+}
+
 /// The integer type of an aggregation's value in an expression; `None` for histograms.
 pub(crate) fn reduced(aggregate: Aggregate) -> Option<IntType> {
     match aggregate {
@@ -330,6 +363,6 @@ pub(crate) fn reduced(aggregate: Aggregate) -> Option<IntType> {
         | Aggregate::Max { signed }
         | Aggregate::Avg { signed }
         | Aggregate::Stats { signed } => Some(IntType { size: 8, signed }),
-        Aggregate::Hist { .. } | Aggregate::LinearHist { .. } => None,
+        Aggregate::Hist { .. } | Aggregate::LinearHist { .. } | Aggregate::Series { .. } => None,
     }
 }

@@ -129,13 +129,18 @@ fn same_target(a: &Type, b: &Type, depth: u32) -> bool {
 
 /// `sum(pid)` and `sum(-1)` on one map: the signed form holds both.
 fn join_aggregates(a: Aggregate, b: Aggregate) -> Result<Aggregate, Conflict> {
-    use Aggregate::{Avg, Max, Min, Stats, Sum};
+    use Aggregate::{Avg, Max, Min, Series, Stats, Sum};
     Ok(match (a, b) {
         (Sum { .. }, Sum { .. }) => Sum { signed: true },
         (Min { .. }, Min { .. }) => Min { signed: true },
         (Max { .. }, Max { .. }) => Max { signed: true },
         (Avg { .. }, Avg { .. }) => Avg { signed: true },
         (Stats { .. }, Stats { .. }) => Stats { signed: true },
+        (Series { interval_ns, slots, fold, .. }, Series { interval_ns: i, slots: s, fold: f, .. })
+            if (interval_ns, slots, fold) == (i, s, f) =>
+        {
+            Series { interval_ns, slots, fold, signed: true }
+        }
         _ => return Err(Conflict::Types),
     })
 }

@@ -319,6 +319,13 @@ impl Checker<'_> {
                 let (name, first) = (map.name.clone(), map.value_span);
                 let was = map.value.as_ref().map(Flow::ty);
                 let (was, is) = (was.map(|ty| self.name(&ty)).unwrap_or_default(), self.name(&flow.ty()));
+                if was == is {
+                    self.error("map-value", format!("@{name} is {is} with other arguments elsewhere"), span)
+                        .label("with these arguments here")
+                        .also(first, "with those arguments here")
+                        .help("all values of a map have the same buckets or intervals: use another map for the others");
+                    return false;
+                }
                 self.error("map-value", format!("the value of @{name} is {was} elsewhere, and {is} here"), span)
                     .label(format!("this is {is}"))
                     .also(first, format!("@{name} was first assigned here, as {was}"))

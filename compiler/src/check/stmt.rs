@@ -5,6 +5,7 @@ use tapline_grammar::span::Span;
 
 use super::operators::as_int;
 use super::{Checker, constant, convert, maps::KeyFlow, void};
+use crate::program::Aggregate;
 use crate::typed::{Block, Expr, ExprKind, Stmt, StmtKind};
 use crate::types::Type;
 
@@ -259,9 +260,10 @@ impl Checker<'_> {
             None => None,
         };
         let value = match value {
+            Some(Type::Aggregate(Aggregate::Stats { signed })) => Some(super::expr::mean_record(signed)),
             Some(Type::Aggregate(aggregate)) => {
                 let Some(int) = super::expr::reduced(aggregate) else {
-                    self.error("for-map", format!("@{} holds histograms, which have no value", map.node), map.span)
+                    self.error("for-map", format!("@{} holds {}, which have no value", map.node, super::expr::plural(aggregate)), map.span)
                         .help(format!("print it as a whole: `print(@{})`", map.node));
                     return;
                 };

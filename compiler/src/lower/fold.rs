@@ -42,11 +42,14 @@ impl FnLower<'_, '_> {
                 let bucket = self.linear_bucket(value, min, max, step);
                 self.bump(address, bucket, linear_buckets(min, max, step) as u32);
             }
+            Aggregate::Series { interval_ns, slots, fold, signed } => {
+                self.series(address, value, (interval_ns, slots), fold, signed);
+            }
         }
         self.join(end);
     }
 
-    fn add_at(&mut self, address: Value, offset: i32, value: Value) {
+    pub(super) fn add_at(&mut self, address: Value, offset: i32, value: Value) {
         let old = self.b.load(Width::W8, address, offset);
         let new = self.b.bin(Ir::Add, old, value);
         self.b.store(Width::W8, address, offset, new);
@@ -166,6 +169,32 @@ impl FnLower<'_, '_> {
 
     /// The same by the address of the key.
     pub(super) fn reduce_at(&mut self, map: MapId, key: Value, aggregate: Aggregate) -> Value {
+        let (total, count) = self.sum_up(map, key, aggregate);
+        match aggregate {
+            Aggregate::Avg { signed } | Aggregate::Stats { signed } => self.average(total, count, signed),
+            _ => total,
+        }
+    }
+
+    /// Count, average and total as the record that `check` makes of them.
+    pub(super) fn reduce_into(&mut self, map: MapId, key: Value, signed: bool, dst: Mem) {
+        let (total, count) = self.sum_up(map, key, Aggregate::Stats { signed });
+        let average = self.average(total, count, signed);
+        for (at, word) in [count, average, total].into_iter().enumerate() {
+            let place = dst.at(8 * at as u32);
+            self.b.store(Width::W8, place.base, place.offset, word);
+        }
+    }
+
+    /// The count is never zero where there is a total; the kernel's division by zero gives zero.
+    fn average(&mut self, total: Value, count: Value, signed: bool) -> Value {
+        let ty = if signed { Type::I64 } else { Type::U64 };
+        let one = Expr { kind: ExprKind::Int(1), ty: Type::U64, span: self.b.span() };
+        self.arithmetic(BinOp::Div, total, count, &ty, &one)
+    }
+
+    /// Value and count over all CPUs; only means have a count.
+    fn sum_up(&mut self, map: MapId, key: Value, aggregate: Aggregate) -> (Value, Value) {
         let (acc, count, seen, cpu) = (self.b.variable(), self.b.variable(), self.b.variable(), self.b.variable());
         let zero = self.b.iconst(0);
         for var in [acc, count, seen, cpu] {
@@ -213,7 +242,7 @@ impl FnLower<'_, '_> {
                 let one = self.b.iconst(1);
                 self.b.set(seen, one);
             }
-            Aggregate::Hist { .. } | Aggregate::LinearHist { .. } => {
+            Aggregate::Hist { .. } | Aggregate::LinearHist { .. } | Aggregate::Series { .. } => {
                 self.internal("a histogram as a number", self.b.span());
             }
         }
@@ -224,17 +253,7 @@ impl FnLower<'_, '_> {
         self.b.jump(head);
         self.b.seal(head);
         self.b.enter(end);
-        let total = self.b.get(acc);
-        match aggregate {
-            Aggregate::Avg { signed } | Aggregate::Stats { signed } => {
-                let n = self.b.get(count);
-                let ty = if signed { Type::I64 } else { Type::U64 };
-                // The count is never zero where there is a total; the kernel's division by zero gives zero.
-                let one = Expr { kind: ExprKind::Int(1), ty: Type::U64, span: self.b.span() };
-                self.arithmetic(BinOp::Div, total, n, &ty, &one)
-            }
-            _ => total,
-        }
+        (self.b.get(acc), self.b.get(count))
     }
 
     fn accumulate(&mut self, var: crate::ir::builder::Variable, value: Value) {

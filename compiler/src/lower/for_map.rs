@@ -9,7 +9,7 @@ use super::{FnLower, Home, Loc, Loop, Mem};
 use crate::index::{Id, IndexVec};
 use crate::ir::builder::{FunctionBuilder, Variable};
 use crate::ir::{CallbackKind, Cond, FunctionKind, Value, Width, helpers};
-use crate::program::MapId;
+use crate::program::{Aggregate, MapId};
 use crate::typed::walk::Node;
 use crate::typed::{Block, Expr, ExprKind, Place, StmtKind, VarId};
 use crate::types::Type;
@@ -153,6 +153,9 @@ impl FnLower<'_, '_> {
             self.copy_member(Loc::bpf(Mem { base: key, offset: 0 }), dst(0), ty);
         }
         if let Some(ty) = types.get(1) {
+            if let Type::Aggregate(Aggregate::Stats { signed }) = self.map_value_type(map) {
+                return self.reduce_into(map, key, signed, dst(1));
+            }
             if let Type::Aggregate(aggregate) = self.map_value_type(map) {
                 let total = self.reduce_at(map, key, aggregate);
                 return self.store_scalar(dst(1), ty, total);

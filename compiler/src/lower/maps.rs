@@ -4,7 +4,7 @@ use super::aggregate::fills_its_bytes;
 use super::scalar::{int_of, width_of};
 use super::{FnLower, Loc, Mem};
 use crate::ir::{BinOp as Ir, Cond, Value, Width, helpers};
-use crate::program::{Counter, MapId};
+use crate::program::{Aggregate, Counter, MapId};
 use crate::typed::walk::Node;
 use crate::typed::{BinOp, Expr, ExprKind, MapOp};
 use crate::types::Type;
@@ -92,6 +92,10 @@ impl FnLower<'_, '_> {
     }
 
     pub(super) fn map_get_into(&mut self, map: MapId, key: Option<&Expr>, ty: &Type, dst: Mem) {
+        if let Type::Aggregate(Aggregate::Avg { signed } | Aggregate::Stats { signed }) = self.map_value_type(map) {
+            let key = self.key(map, key);
+            return self.reduce_into(map, key, signed, dst);
+        }
         let found = self.map_lookup(map, key);
         if self.is_static(map) {
             return self.copy_from(Loc::bpf(Mem { base: found, offset: 0 }), dst, ty);

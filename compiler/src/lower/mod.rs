@@ -16,6 +16,7 @@ mod for_map;
 mod maps;
 mod scalar;
 mod send;
+mod series;
 mod stack;
 mod strings;
 mod syscalls;
@@ -59,6 +60,7 @@ pub struct Lowered {
 struct Facts {
     arch: Arch,
     start_time_ns: u64,
+    wall_offset_ns: u64,
     possible_cpus: u32,
     pid_namespace: Option<PidNamespace>,
 }
@@ -72,6 +74,7 @@ pub fn lower(
     let facts = Facts {
         arch: target.arch(),
         start_time_ns: target.start_time_ns(),
+        wall_offset_ns: target.wall_offset_ns(),
         possible_cpus: target.possible_cpus(),
         pid_namespace: target.pid_namespace(),
     };

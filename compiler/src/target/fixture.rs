@@ -142,6 +142,9 @@ impl Target for Fixture {
         self.possible_cpus
     }
 
+    fn wall_offset_ns(&self) -> u64 {
+        1_700_000_000_000_000_000
+    }
     fn start_time_ns(&self) -> u64 {
         self.start_time_ns
     }

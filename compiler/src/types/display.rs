@@ -73,5 +73,6 @@ fn aggregate_name(aggregate: Aggregate) -> &'static str {
         Aggregate::Stats { signed: false } => "ustats_t",
         Aggregate::Hist { .. } => "hist_t",
         Aggregate::LinearHist { .. } => "lhist_t",
+        Aggregate::Series { .. } => "tseries_t",
     }
 }

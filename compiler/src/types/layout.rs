@@ -2,7 +2,7 @@
 //! [`crate::program`]. Nothing here looks at a script or at BTF: a struct's size was computed when it was imported.
 
 use super::{Aggregates, Type};
-use crate::program::{Aggregate, linear_buckets, log2_buckets};
+use crate::program::{Aggregate, SERIES_SLOT, linear_buckets, log2_buckets};
 
 /// Where the members of a tuple or record lie.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,6 +97,7 @@ pub fn aggregate_size(aggregate: Aggregate) -> u32 {
     match aggregate {
         Aggregate::Count | Aggregate::Sum { .. } => 8,
         Aggregate::Min { .. } | Aggregate::Max { .. } | Aggregate::Avg { .. } | Aggregate::Stats { .. } => 16,
+        Aggregate::Series { slots, .. } => slots.saturating_mul(SERIES_SLOT),
         Aggregate::Hist { bits } => log2_buckets(bits).saturating_mul(8),
         Aggregate::LinearHist { min, max, step } => {
             u32::try_from(linear_buckets(min, max, step)).unwrap_or(u32::MAX).saturating_mul(8)

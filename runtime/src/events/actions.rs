@@ -192,8 +192,12 @@ impl<'a> Actions<'a> {
         };
         let snapshot = Snapshot::new(desc, contents, table.key_size(), table.value_size(), table.copies());
         // A histogram that was never filled has no lines, not even its name.
-        let no_buckets =
-            matches!(desc.value, Some(ValueType::Aggregate(Aggregate::Hist { .. } | Aggregate::LinearHist { .. })));
+        let no_buckets = matches!(
+            desc.value,
+            Some(ValueType::Aggregate(
+                Aggregate::Hist { .. } | Aggregate::LinearHist { .. } | Aggregate::Series { .. }
+            ))
+        );
         if desc.role == MapRole::Scalar && no_buckets && snapshot.is_empty() {
             return Ok(());
         }

@@ -1,9 +1,9 @@
 //! Bytes to values by the layouts of the manifest.
 
-use tapline_compiler::program::{Aggregate, Field, Record, ValueType, linear_buckets, log2_buckets};
+use tapline_compiler::program::{Aggregate, Field, Record, SERIES_SLOT, SeriesFold, ValueType, linear_buckets, log2_buckets};
 
 use super::context::Context;
-use super::value::{Histogram, Mean, Scale, Value};
+use super::value::{Histogram, Mean, Scale, Series, Value};
 
 /// Nested types deeper than this are not decoded: a manifest is foreign data too.
 const MAX_DEPTH: u32 = 64;
@@ -54,6 +54,7 @@ fn size_of_aggregate(aggregate: Aggregate) -> usize {
     match aggregate {
         Aggregate::Count | Aggregate::Sum { .. } => 8,
         Aggregate::Min { .. } | Aggregate::Max { .. } | Aggregate::Avg { .. } | Aggregate::Stats { .. } => 16,
+        Aggregate::Series { slots, .. } => (SERIES_SLOT as usize).saturating_mul(slots.min(1 << 16) as usize),
         Aggregate::Hist { bits } => 8 * log2_buckets(bits.min(5)) as usize,
         Aggregate::LinearHist { min, max, step } => {
             8 * usize::try_from(linear_buckets(min, max, step)).unwrap_or(0).min(1 << 16)
@@ -194,5 +195,23 @@ fn aggregate_value(aggregate: Aggregate, data: &[u8]) -> Value<'static> {
             scale: Scale::Linear { min, step },
             counts: counts(size_of_aggregate(aggregate) / 8),
         }),
+        Aggregate::Series { interval_ns, slots, fold, signed } => {
+            let ring = data.chunks_exact(SERIES_SLOT as usize).take(slots as usize);
+            let mut points: Vec<(u64, Value<'static>)> = ring
+                .filter_map(|slot| {
+                    let word = |index: usize| read_uint(slot, 8 * index, 8);
+                    let value = match fold {
+                        SeriesFold::Avg => Mean { count: word(2), total: word(1), signed, div: 1 }.average(),
+                        _ => int_value(word(1), 8, signed),
+                    };
+                    Some((word(0).checked_sub(1)?, value))
+                })
+                .collect();
+            points.sort_by_key(|(interval, _)| *interval);
+            // What is left of older rounds of the ring.
+            let newest = points.last().map_or(0, |(interval, _)| *interval);
+            points.retain(|(interval, _)| newest - interval < u64::from(slots));
+            Value::Series(Series { interval_ns, points })
+        }
     }
 }

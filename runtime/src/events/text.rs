@@ -56,6 +56,7 @@ pub fn write_value(value: &Value<'_>, out: &mut Vec<u8>) {
         Value::Average(mean) => write_value(&mean.average(), out),
         Value::Stats(mean) => write_stats(*mean, out),
         Value::Histogram(histogram) => crate::output::histogram::write_text(histogram, 1, out),
+        Value::Series(series) => crate::output::series::write_text(series, out),
     }
 }
 

@@ -40,6 +40,8 @@ pub enum Value<'a> {
     Stats(Mean),
     /// A histogram.
     Histogram(Histogram),
+    /// Values of intervals of time.
+    Series(Series),
 }
 
 /// Count and total of an aggregation.
@@ -70,6 +72,16 @@ impl Mean {
     pub fn total(self) -> Value<'static> {
         if self.signed { Value::Signed(self.total as i64, 8) } else { Value::Unsigned(self.total, 8) }
     }
+}
+
+/// The values of a time series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// Length of an interval in ns; never 0.
+    pub interval_ns: u64,
+    /// The intervals that have a value, oldest first, with their numbers: `interval_ns` times the number is the wall-clock time
+    /// at which they begin.
+    pub points: Vec<(u64, Value<'static>)>,
 }
 
 /// Buckets of a histogram, all of them.

@@ -1,6 +1,6 @@
 //! The CPUs' copies of a value folded into one.
 
-use tapline_compiler::program::{Aggregate, ValueType};
+use tapline_compiler::program::{Aggregate, SERIES_SLOT, SeriesFold, ValueType};
 
 use crate::events::decode::read_uint;
 
@@ -12,6 +12,9 @@ pub fn reduce(ty: &ValueType, copies: &[u8], stride: usize, size: usize) -> Vec<
         match ty {
             ValueType::Aggregate(Aggregate::Min { signed }) => keep(&mut result, part, *signed, false),
             ValueType::Aggregate(Aggregate::Max { signed }) => keep(&mut result, part, *signed, true),
+            ValueType::Aggregate(Aggregate::Series { fold, signed, .. }) => {
+                add_series(&mut result, part, *fold, *signed);
+            }
             ValueType::Aggregate(_) => add_words(&mut result, part),
             ValueType::Int { size, .. } => {
                 let size = usize::from(*size);
@@ -39,8 +42,45 @@ fn write_uint(data: &mut [u8], offset: usize, size: usize, value: u64) {
 
 fn add_words(result: &mut [u8], part: &[u8]) {
     for offset in (0..result.len() / 8 * 8).step_by(8) {
-        let sum = read_uint(result, offset, 8).wrapping_add(read_uint(part, offset, 8));
-        write_uint(result, offset, 8, sum);
+        add_word(result, part, offset);
+    }
+}
+
+fn add_word(result: &mut [u8], part: &[u8], offset: usize) {
+    let sum = read_uint(result, offset, 8).wrapping_add(read_uint(part, offset, 8));
+    write_uint(result, offset, 8, sum);
+}
+
+/// Of every slot the newest interval, folded where several CPUs have it.
+fn add_series(result: &mut [u8], part: &[u8], fold: SeriesFold, signed: bool) {
+    let slot = SERIES_SLOT as usize;
+    // Behind the slots of a scalar map stands the word that says that it is set.
+    let end = result.len() / slot * slot;
+    for offset in (end..result.len() / 8 * 8).step_by(8) {
+        add_word(result, part, offset);
+    }
+    for (mine, theirs) in result.chunks_exact_mut(slot).zip(part.chunks_exact(slot)) {
+        let word = |data: &[u8], index: usize| read_uint(data, 8 * index, 8);
+        let newer = word(theirs, 0).cmp(&word(mine, 0));
+        let (old, new) = (word(mine, 1), word(theirs, 1));
+        let order = if signed { (new as i64).cmp(&(old as i64)) } else { new.cmp(&old) };
+        let take = newer.is_gt()
+            || newer.is_eq()
+                && match fold {
+                    SeriesFold::Last => word(theirs, 2) > word(mine, 2),
+                    SeriesFold::Min => order.is_lt(),
+                    SeriesFold::Max => order.is_gt(),
+                    SeriesFold::Sum | SeriesFold::Avg => {
+                        add_word(mine, theirs, 8);
+                        if fold == SeriesFold::Avg {
+                            add_word(mine, theirs, 16);
+                        }
+                        false
+                    }
+                };
+        if take {
+            mine.copy_from_slice(theirs);
+        }
     }
 }
 
@@ -79,6 +119,15 @@ mod tests {
         let int = ValueType::Int { size: 4, signed: false };
         assert_eq!(reduce(&int, &words(&[1, 2]), 8, 4), [3, 0, 0, 0]);
         assert_eq!(reduce(&ValueType::Bool, &words(&[0, 1]), 8, 1), [1]);
+        // Two slots and the word behind them, from two CPUs: the newer interval, or both folded.
+        let series = |fold, signed| of(Aggregate::Series { interval_ns: 1, slots: 2, fold, signed });
+        let copies = words(&[8, -5, 3, 9, 4, 1, 0, 8, 6, 2, 7, 7, 7, 1]);
+        let fold = |kind, signed| reduce(&series(kind, signed), &copies, 56, 56);
+        assert_eq!(fold(SeriesFold::Last, true), words(&[8, -5, 3, 9, 4, 1, 1]));
+        assert_eq!(fold(SeriesFold::Max, true), words(&[8, 6, 2, 9, 4, 1, 1]));
+        assert_eq!(fold(SeriesFold::Min, false), words(&[8, 6, 2, 9, 4, 1, 1]));
+        assert_eq!(fold(SeriesFold::Sum, true), words(&[8, 1, 3, 9, 4, 1, 1]));
+        assert_eq!(fold(SeriesFold::Avg, true), words(&[8, 1, 5, 9, 4, 1, 1]));
         assert!(reduce(&ValueType::Bool, &[], 8, 1).is_empty());
     }
 }

@@ -23,6 +23,8 @@ pub enum MapKind {
     Stats,
     /// Histograms.
     Histogram,
+    /// Time series.
+    Series,
 }
 
 /// A printable map.
@@ -72,6 +74,12 @@ impl Snapshot {
     /// The entries in order: the `top` largest (0: all), divided by `div`.
     pub fn view<'a>(&'a self, ctx: &'a Context, desc: &'a MapDesc, top: u64, div: u64) -> MapView<'a> {
         let div = div.max(1);
+        let kind = match &desc.value {
+            Some(ValueType::Aggregate(Aggregate::Avg { .. } | Aggregate::Stats { .. })) => MapKind::Stats,
+            Some(ValueType::Aggregate(Aggregate::Hist { .. } | Aggregate::LinearHist { .. })) => MapKind::Histogram,
+            Some(ValueType::Aggregate(Aggregate::Series { .. })) => MapKind::Series,
+            _ => MapKind::Plain,
+        };
         let keys = self.keys.chunks_exact(self.key_size.max(1));
         let values = self.values.chunks_exact(self.value_size.max(1));
         let mut entries: Vec<(Option<Value<'a>>, Value<'a>)> = keys
@@ -83,18 +91,14 @@ impl Snapshot {
             .collect();
         entries.sort_by(|a, b| compare_entries(a, b));
         let surplus = match usize::try_from(top) {
-            Ok(top) if top > 0 => entries.len().saturating_sub(top),
+            // Time series have no size that could be compared.
+            Ok(top) if top > 0 && kind != MapKind::Series => entries.len().saturating_sub(top),
             _ => 0,
         };
         entries.drain(..surplus);
         for (_, value) in &mut entries {
             divide(value, div);
         }
-        let kind = match &desc.value {
-            Some(ValueType::Aggregate(Aggregate::Avg { .. } | Aggregate::Stats { .. })) => MapKind::Stats,
-            Some(ValueType::Aggregate(Aggregate::Hist { .. } | Aggregate::LinearHist { .. })) => MapKind::Histogram,
-            _ => MapKind::Plain,
-        };
         MapView { name: &desc.name, kind, entries, div }
     }
 }

@@ -4,10 +4,11 @@
 use std::io::{self, Write};
 
 use crate::events::text::{put, write_value};
-use crate::events::value::{Histogram, Value};
+use crate::events::context::format_time;
+use crate::events::value::{Histogram, Series, Value};
 use crate::maps::view::{MapKind, MapView};
 
-use super::{Message, Sink, TextKind, Warning, histogram, split_position};
+use super::{Message, Sink, TextKind, Warning, histogram, series, split_position};
 
 /// Readers of JSON keep numbers as doubles: an integer that needs more bits than those have becomes a string.
 const DOUBLE_BITS: u32 = 53;
@@ -110,6 +111,7 @@ fn write_json(value: &Value<'_>, out: &mut Vec<u8>) {
             out.push(b'}');
         }
         Value::Histogram(h) => write_histogram(h, 1, out),
+        Value::Series(series) => write_series(series, out),
         Value::Str { .. } | Value::Strings(_) | Value::Text(_) | Value::Stack(_) => {
             let mut text = Vec::new();
             write_value(value, &mut text);
@@ -133,6 +135,18 @@ fn write_histogram(histogram: &Histogram, div: u64, out: &mut Vec<u8>) {
             out.extend_from_slice(b", ");
         }
         put!(out, "\"count\": {}}}", count / div.max(1));
+    }
+    out.push(b']');
+}
+
+fn write_series(series: &Series, out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (i, (interval, value)) in series.points.iter().enumerate() {
+        let start = format_time("%Y-%m-%d %H:%M:%S", series::start_ns(series, *interval));
+        put!(out, "{}{{\"interval_start\":\"{start}.{:09}\",\"value\":", if i > 0 { "," } else { "" }, series::fraction_ns(series, *interval));
+        // Numbers all of them, as the reference writes them here.
+        write_value(value, out);
+        out.push(b'}');
     }
     out.push(b']');
 }
@@ -211,6 +225,7 @@ impl<W: Write> Sink for JsonSink<W> {
             MapKind::Plain => "map",
             MapKind::Stats => "stats",
             MapKind::Histogram => "hist",
+            MapKind::Series => "tseries",
         };
         if map.entries.is_empty() && map.kind != MapKind::Stats {
             return Ok(());

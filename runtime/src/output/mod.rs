@@ -2,6 +2,7 @@
 
 pub mod histogram;
 pub mod json;
+pub mod series;
 #[cfg(test)]
 mod tests;
 pub mod text;

@@ -6,7 +6,7 @@ use crate::events::text::{put, write_list, write_value};
 use crate::events::value::Value;
 use crate::maps::view::MapView;
 
-use super::{Message, Sink, TextKind, Warning, histogram};
+use super::{Message, Sink, TextKind, Warning, histogram, series};
 
 /// Writes text to `out` and what is not the script's output to standard error.
 pub struct TextSink<W> {
@@ -67,12 +67,19 @@ impl<W: Write> Sink for TextSink<W> {
         self.write(|out| {
             for (key, value) in &map.entries {
                 write_name(map.name, key.as_ref(), out);
-                if let Value::Histogram(h) = value {
-                    out.extend_from_slice(b":\n");
-                    histogram::write_text(h, map.div, out);
-                } else {
-                    out.extend_from_slice(b": ");
-                    write_value(value, out);
+                match value {
+                    Value::Histogram(h) => {
+                        out.extend_from_slice(b":\n");
+                        histogram::write_text(h, map.div, out);
+                    }
+                    Value::Series(series) => {
+                        out.extend_from_slice(b":\n");
+                        series::write_text(series, out);
+                    }
+                    value => {
+                        out.extend_from_slice(b": ");
+                        write_value(value, out);
+                    }
                 }
                 out.push(b'\n');
             }

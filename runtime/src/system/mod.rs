@@ -355,6 +355,9 @@ impl Target for System {
         })
     }
 
+    fn wall_offset_ns(&self) -> u64 {
+        (now_ns(KernelClock::Realtime) - now_ns(KernelClock::Boot)) as u64
+    }
     fn start_time_ns(&self) -> u64 {
         self.start_time_ns
     }
