@@ -263,6 +263,8 @@ pub enum Counter {
     LoopBound {
         /// The script's position.
         position: String,
+        /// The bound.
+        rounds: u64,
     },
 }
 

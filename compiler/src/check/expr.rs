@@ -184,8 +184,12 @@ impl Checker<'_> {
         let ty = match ty {
             Type::Aggregate(aggregate) => {
                 let Some(int) = reduced(aggregate) else {
-                    self.error("histogram-value", format!("@{name} holds {}, which are not numbers", plural(aggregate)), span)
-                        .help(format!("print it as a whole: `print(@{name})`"));
+                    self.error(
+                        "histogram-value",
+                        format!("@{name} holds {}, which are not numbers", plural(aggregate)),
+                        span,
+                    )
+                    .help(format!("print it as a whole: `print(@{name})`"));
                     return None;
                 };
                 Type::Int(int)

@@ -263,8 +263,12 @@ impl Checker<'_> {
             Some(Type::Aggregate(Aggregate::Stats { signed })) => Some(super::expr::mean_record(signed)),
             Some(Type::Aggregate(aggregate)) => {
                 let Some(int) = super::expr::reduced(aggregate) else {
-                    self.error("for-map", format!("@{} holds {}, which have no value", map.node, super::expr::plural(aggregate)), map.span)
-                        .help(format!("print it as a whole: `print(@{})`", map.node));
+                    self.error(
+                        "for-map",
+                        format!("@{} holds {}, which have no value", map.node, super::expr::plural(aggregate)),
+                        map.span,
+                    )
+                    .help(format!("print it as a whole: `print(@{})`", map.node));
                     return;
                 };
                 Some(Type::Int(int))

@@ -2,13 +2,9 @@
 
 use super::{FnLower, Home, Loop, Mem};
 use crate::ir::{BinOp as Ir, Cond};
-use crate::program::Counter;
 use crate::typed::walk::Node;
 use crate::typed::{Block, Expr, ExprKind, Place, Stmt, StmtKind, VarId};
-use crate::types::{IntType, Type};
-
-/// Turns of a loop whose count is not constant: the verifier follows every one of them.
-const LOOP_BOUND: i64 = 1000;
+use crate::types::Type;
 
 impl FnLower<'_, '_> {
     /// The whole program: filter, predicate, action.
@@ -159,91 +155,6 @@ impl FnLower<'_, '_> {
                 }
             }
         }
-    }
-
-    /// A loop with a condition; the compiler's bound ends it, which is counted.
-    fn while_loop(&mut self, cond: &Expr, body: &Block) {
-        let turns = self.b.variable();
-        let zero = self.b.iconst(0);
-        self.b.set(turns, zero);
-        let (head, check, inside, next, bound, end) =
-            (self.b.block(), self.b.block(), self.b.block(), self.b.block(), self.b.block(), self.b.block());
-        self.b.jump(head);
-        self.b.switch_to(head);
-        self.condition(cond, check, end);
-        self.b.enter(check);
-        let n = self.b.get(turns);
-        self.b.branch_imm(Cond::ULt, n, LOOP_BOUND, inside, bound);
-        self.b.enter(inside);
-        self.loops.push(Loop { exit: end, next });
-        self.block(body);
-        self.loops.pop();
-        self.join(next);
-        let n = self.b.get(turns);
-        let n = self.b.bin_imm(Ir::Add, n, 1);
-        self.b.set(turns, n);
-        self.b.jump(head);
-        self.b.seal(head);
-        self.b.enter(bound);
-        let position = self.position();
-        self.count(Counter::LoopBound { position });
-        self.join(end);
-    }
-
-    /// `for ($i : start..end)`: constant bounds need no other; run-time bounds get the compiler's.
-    fn for_range(&mut self, var: VarId, start: &Expr, end: &Expr, body: &Block) {
-        let Some(Home::Register(v)) = self.vars.get(var).copied() else {
-            return self.internal("a loop variable in memory", start.span);
-        };
-        let constant = match (&start.kind, &end.kind) {
-            (ExprKind::Int(a), ExprKind::Int(b)) => b.checked_sub(*a).is_some_and(|n| n <= LOOP_BOUND),
-            _ => false,
-        };
-        let ty = self.program.vars.get(var).map_or(Type::Int(IntType::I64), |var| var.ty.clone());
-        // The body may assign to its variable: the count runs by itself.
-        let (at, turns) = (self.b.variable(), self.b.variable());
-        let first = self.scalar(start);
-        let limit = self.scalar(end);
-        self.b.set(at, first);
-        let zero = self.b.iconst(0);
-        self.b.set(turns, zero);
-        let (head, check, inside, next, bound, done) =
-            (self.b.block(), self.b.block(), self.b.block(), self.b.block(), self.b.block(), self.b.block());
-        self.b.jump(head);
-        self.b.switch_to(head);
-        let i = self.b.get(at);
-        self.b.branch(Cond::SLt, i, limit, check, done);
-        self.b.enter(check);
-        if constant {
-            self.b.jump(inside);
-        } else {
-            let n = self.b.get(turns);
-            self.b.branch_imm(Cond::ULt, n, LOOP_BOUND, inside, bound);
-        }
-        self.b.enter(inside);
-        let i = self.b.get(at);
-        let shown = self.normalise(i, &ty);
-        self.b.set(v, shown);
-        self.loops.push(Loop { exit: done, next });
-        self.block(body);
-        self.loops.pop();
-        self.join(next);
-        let i = self.b.get(at);
-        let i = self.b.bin_imm(Ir::Add, i, 1);
-        self.b.set(at, i);
-        if !constant {
-            let n = self.b.get(turns);
-            let n = self.b.bin_imm(Ir::Add, n, 1);
-            self.b.set(turns, n);
-        }
-        self.b.jump(head);
-        self.b.seal(head);
-        self.b.enter(bound);
-        if !constant {
-            let position = self.position();
-            self.count(Counter::LoopBound { position });
-        }
-        self.join(done);
     }
 }
 

@@ -10,9 +10,11 @@
 
 mod aggregate;
 mod builtin;
+mod callback;
 mod control;
 mod fold;
 mod for_map;
+mod loops;
 mod maps;
 mod scalar;
 mod send;
@@ -36,8 +38,8 @@ use crate::ir::{self, Block, FunctionKind, MapDef, MapKind, Slot, Value, Width};
 use crate::program::{
     self, Action, ActionId, Config, Counter, Manifest, MapDesc, MapId, MapRole, ProgramDesc, ProgramKind,
 };
-use crate::target::{Arch, PidNamespace, Target};
-use crate::typed::{TypedMap, TypedProgram, TypedScript, VarId};
+use crate::target::{Arch, Feature, PidNamespace, Target};
+use crate::typed::{StmtKind, TypedMap, TypedProgram, TypedScript, VarId};
 use crate::types::layout::{self, TupleLayout};
 use crate::types::{AddrSpace, Type, value};
 
@@ -61,6 +63,7 @@ struct Facts {
     arch: Arch,
     start_time_ns: u64,
     wall_offset_ns: u64,
+    has_loops: bool,
     possible_cpus: u32,
     pid_namespace: Option<PidNamespace>,
 }
@@ -75,6 +78,8 @@ pub fn lower(
         arch: target.arch(),
         start_time_ns: target.start_time_ns(),
         wall_offset_ns: target.wall_offset_ns(),
+        // The kernel is asked only where it matters.
+        has_loops: script.programs.iter().any(has_loops) && target.has(Feature::Loop),
         possible_cpus: target.possible_cpus(),
         pid_namespace: target.pid_namespace(),
     };
@@ -272,8 +277,19 @@ impl<'a> ModuleLower<'a> {
             let exit = b.block();
             let vars = self.variables(&mut b, program);
             let ctx = params.first().copied().unwrap_or(Value(0));
-            let mut func =
-                FnLower { m: self, b, program, ctx, vars, exit, loops: Vec::new(), probe, temps: Temps::default() };
+            let mut func = FnLower {
+                m: self,
+                b,
+                program,
+                ctx,
+                vars,
+                exit,
+                loops: Vec::new(),
+                probe,
+                temps: Temps::default(),
+                depth: 0,
+                rounds: 1,
+            };
             func.body();
             func.b.finish()
         };
@@ -325,6 +341,12 @@ impl<'a> ModuleLower<'a> {
         };
         Ok(Lowered { module: self.module, manifest })
     }
+}
+
+fn has_loops(program: &TypedProgram) -> bool {
+    use crate::typed::walk::Node;
+    let is_loop = |kind: &StmtKind| matches!(kind, StmtKind::While { .. } | StmtKind::ForRange { .. });
+    program.body.any(&mut |node| matches!(node, Node::Stmt(stmt) if is_loop(&stmt.kind)))
 }
 
 /// ELF section of a program, and whether the kernel lets it interrupt itself on one CPU.
@@ -403,6 +425,10 @@ struct FnLower<'m, 'a> {
     /// Names of the attach points, for counters.
     probe: String,
     temps: Temps,
+    /// Callbacks around this function's body.
+    depth: u32,
+    /// How many times the verifier walks the code that is being lowered.
+    rounds: i64,
 }
 
 impl FnLower<'_, '_> {

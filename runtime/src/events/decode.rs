@@ -1,6 +1,8 @@
 //! Bytes to values by the layouts of the manifest.
 
-use tapline_compiler::program::{Aggregate, Field, Record, SERIES_SLOT, SeriesFold, ValueType, linear_buckets, log2_buckets};
+use tapline_compiler::program::{
+    Aggregate, Field, Record, SERIES_SLOT, SeriesFold, ValueType, linear_buckets, log2_buckets,
+};
 
 use super::context::Context;
 use super::value::{Histogram, Mean, Scale, Series, Value};

@@ -3,8 +3,8 @@
 
 use std::io::{self, Write};
 
-use crate::events::text::{put, write_value};
 use crate::events::context::format_time;
+use crate::events::text::{put, write_value};
 use crate::events::value::{Histogram, Series, Value};
 use crate::maps::view::{MapKind, MapView};
 
@@ -143,7 +143,12 @@ fn write_series(series: &Series, out: &mut Vec<u8>) {
     out.push(b'[');
     for (i, (interval, value)) in series.points.iter().enumerate() {
         let start = format_time("%Y-%m-%d %H:%M:%S", series::start_ns(series, *interval));
-        put!(out, "{}{{\"interval_start\":\"{start}.{:09}\",\"value\":", if i > 0 { "," } else { "" }, series::fraction_ns(series, *interval));
+        put!(
+            out,
+            "{}{{\"interval_start\":\"{start}.{:09}\",\"value\":",
+            if i > 0 { "," } else { "" },
+            series::fraction_ns(series, *interval)
+        );
         // Numbers all of them, as the reference writes them here.
         write_value(value, out);
         out.push(b'}');

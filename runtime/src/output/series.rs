@@ -108,3 +108,48 @@ pub fn write_text(series: &Series, out: &mut Vec<u8>) {
     line('v', out);
     bounds(out);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // As the reference prints it.
+    #[test]
+    fn gaps_and_the_zero_line() {
+        let points = [(0, -23), (1, -16), (3, -2), (4, 5), (12, 61)];
+        let points = points.map(|(interval, n)| (interval, Value::Signed(n, 8)));
+        let series = Series { interval_ns: 25_000_000, points: points.to_vec() };
+        let mut out = Vec::new();
+        write_text(&series, &mut out);
+        let text = String::from_utf8_lossy(&out).into_owned();
+        let rows: Vec<&str> = text.lines().map(|line| line.get(13..).unwrap_or(line)).collect();
+        let expected = [
+            "-23                                                61",
+            "|___________________________________________________|",
+            "*             .                                     | -23",
+            "|   *         .                                     | -16",
+            "|             .                                     | -",
+            "|            *.                                     | -2",
+            "|             .  *                                  | 5",
+        ];
+        assert_eq!(rows.get(..expected.len()), Some(&expected[..]));
+        assert_eq!(rows.len(), 2 + 13 + 2);
+        assert_eq!(rows.get(14), Some(&"|             .                                     * 61"));
+    }
+
+    #[test]
+    fn times_are_as_exact_as_the_intervals() {
+        let header = |interval_ns, points: &[u64]| {
+            let points = points.iter().map(|&at| (at, Value::Unsigned(1, 8))).collect();
+            let mut out = Vec::new();
+            write_text(&Series { interval_ns, points }, &mut out);
+            String::from_utf8_lossy(&out).lines().nth(1).and_then(|l| l.split('|').next()).map(str::to_owned)
+        };
+        assert_eq!(header(60_000_000_000, &[1, 2]).as_deref(), Some("hh:mm:ss "));
+        assert_eq!(header(999_000_000, &[1, 2]).as_deref(), Some("hh:mm:ss.ms  "));
+        assert_eq!(header(1_000, &[1, 2]).as_deref(), Some("hh:mm:ss.μs    "));
+        assert_eq!(header(999, &[1, 2]).as_deref(), Some("hh:mm:ss.ns        "));
+        assert_eq!(header(60_000_000_000, &[1]).as_deref(), Some("hh:mm:ss.ns        "));
+        assert_eq!(header(1, &[]), None);
+    }
+}

@@ -101,8 +101,8 @@ fn warning(counter: &Counter) -> Warning<'_> {
         Counter::HelperFailed { helper, position } => {
             Warning { text: format!("{helper} failed"), helper: Some((helper, -libc::EFAULT)), position }
         }
-        Counter::LoopBound { position } => {
-            plain("a loop was left early: it reached the number of rounds that the kernel can check".into(), position)
+        Counter::LoopBound { position, rounds } => {
+            plain(format!("a loop was left early, after {rounds} rounds: more are not possible here"), position)
         }
         Counter::Missed { probe } => plain(format!("runs of {probe} were missed: the script was still busy with another"), ""),
         Counter::StackLost => plain("stacks were lost: the table of stacks is full".into(), ""),
@@ -134,7 +134,7 @@ fn summary_line(counter: &Counter, total: u64, manifest: &Manifest) -> Option<St
             format!("{} of {probe} missed: the script was still busy with another", plural(total, "run"))
         }
         Counter::StackLost => format!("{} lost: the table of stacks was full", plural(total, "stack")),
-        Counter::LoopBound { position } => format!("{} left early at {position}", plural(total, "loop")),
+        Counter::LoopBound { position, .. } => format!("{} left early at {position}", plural(total, "loop")),
         Counter::DivideByZero { position } => format!("{} by zero at {position}", plural(total, "division")),
         Counter::HelperFailed { helper, position } => {
             format!("{helper} failed {} at {position}", plural(total, "time"))

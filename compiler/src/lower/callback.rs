@@ -1,0 +1,242 @@
+//! The body of a loop as a callback: how it reaches the variables of its surroundings, and how it ends.
+//!
+//! The helpers take one address for the callback, and it must lie on the stack: a small *frame* with the program's context, the
+//! addresses of variables that lie in memory, and that of the *words*. The words are memory that the verifier knows nothing about: how the loop ended,
+//! and the scalar variables, copied in and out around every round. In the frame the verifier would know their values and follow
+//! a counter through all rounds, which ends at its limit.
+
+use super::temps::Temps;
+use super::{FnLower, Home, Loop};
+use crate::index::{Id, IndexVec};
+use crate::ir::builder::{FunctionBuilder, Variable};
+use crate::ir::{CallbackKind, Cond, FuncId, FunctionKind, Value, Width};
+use crate::typed::VarId;
+use crate::typed::walk::Node;
+use crate::typed::{Block, Expr, ExprKind, Place, StmtKind};
+use crate::types::{AddrSpace, Type};
+
+/// Frame: the program's context, the address of the words, then addresses.
+const CONTEXT: i32 = 0;
+const WORDS: i32 = 8;
+const ADDRESSES: i32 = 16;
+
+/// Words: how the loop ended, what the kind of loop needs, then scalars.
+const ENDED: i32 = 0;
+const OWN: i32 = 8;
+const SCALARS: i32 = 16;
+
+/// Values of [`ENDED`]; 0 while rounds go on.
+const BY_SCRIPT: i64 = 1;
+const BY_RETURN: i64 = 2;
+
+/// Callbacks inside of each other: the kernel allows eight frames, and one is left for helpers of ours.
+const MOST_NESTED: u32 = 6;
+
+/// A variable of the surroundings, and where its word lies.
+#[derive(Clone, Copy)]
+enum Captured {
+    /// A number, in the words; true when the loop assigns it.
+    Scalar(i32, bool),
+    /// An address that only the stack keeps as such, in the frame: of memory, or a pointer that the verifier knows.
+    Address(i32),
+}
+
+/// What a loop hands to its callback.
+pub(super) struct Frame {
+    captured: Vec<(VarId, Captured)>,
+    /// Address of the frame, in the function that has the loop.
+    pub address: Value,
+    words: Value,
+}
+
+impl FnLower<'_, '_> {
+    /// True when a callback may be called from here.
+    pub(super) fn may_call_back(&self) -> bool {
+        self.m.facts.has_loops && self.depth < MOST_NESTED
+    }
+
+    /// Makes the frame of a loop that mentions these variables. `own` is for the callback of the loop alone.
+    pub(super) fn frame(&mut self, mentioned: &[(VarId, bool)], own: Option<Value>) -> Frame {
+        let (mut scalars, mut addresses) = (SCALARS, ADDRESSES);
+        let mut captured = Vec::new();
+        for &(var, assigned) in mentioned {
+            let known = self.program.vars.get(var).is_some_and(|v| is_verified_pointer(&v.ty));
+            let next = |at: &mut i32| {
+                *at += 8;
+                *at - 8
+            };
+            let place = match self.vars.get(var) {
+                Some(Home::Register(_)) if !known => Captured::Scalar(next(&mut scalars), assigned),
+                _ => Captured::Address(next(&mut addresses)),
+            };
+            captured.push((var, place));
+        }
+        let words = self.b.slot(scalars as u32, 8, true);
+        let words = self.b.slot_addr(words);
+        let slot = self.b.pinned_slot(addresses as u32);
+        let address = self.b.slot_addr(slot);
+        let ctx = self.ctx;
+        self.b.store(Width::W8, address, CONTEXT, ctx);
+        self.b.store(Width::W8, address, WORDS, words);
+        let zero = self.b.iconst(0);
+        self.b.store(Width::W8, words, ENDED, zero);
+        if let Some(own) = own {
+            self.b.store(Width::W8, words, OWN, own);
+        }
+        for (var, place) in &captured {
+            let word = match self.vars.get(*var).copied() {
+                Some(Home::Register(v)) => self.b.get(v),
+                _ => match self.variable_address(*var) {
+                    Some(address) => address,
+                    None => continue,
+                },
+            };
+            match place {
+                Captured::Scalar(at, _) => self.b.store(Width::W8, words, *at, word),
+                Captured::Address(at) => self.b.store(Width::W8, address, *at, word),
+            }
+        }
+        Frame { captured, address, words }
+    }
+
+    /// After the loop: its assignments, and a `return` from inside. Yields how the loop ended: 0 when no round ended it.
+    pub(super) fn after(&mut self, frame: &Frame) -> Value {
+        for (var, place) in &frame.captured {
+            let Some(Home::Register(v)) = self.vars.get(*var).copied() else { continue };
+            match place {
+                Captured::Scalar(at, true) => {
+                    let word = self.b.load(Width::W8, frame.words, *at);
+                    self.b.set(v, word);
+                }
+                Captured::Scalar(..) | Captured::Address(_) => {}
+            }
+        }
+        let ended = self.b.load(Width::W8, frame.words, ENDED);
+        let on = self.b.block();
+        let exit = self.exit;
+        self.b.branch_imm(Cond::Ne, ended, BY_RETURN, on, exit);
+        self.b.enter(on);
+        ended
+    }
+
+    /// Lowers a round into a function of its own. `round` gets the callback's parameters without the frame, and the loop's own
+    /// word.
+    pub(super) fn callback(
+        &mut self,
+        kind: CallbackKind,
+        frame: &Frame,
+        round: impl FnOnce(&mut FnLower<'_, '_>, &[Value], Value),
+    ) -> FuncId {
+        let symbol = self.callback_symbol();
+        let count = match kind {
+            CallbackKind::Loop => 2,
+            CallbackKind::ForEachMapElem => 4,
+        };
+        let (mut b, params) = FunctionBuilder::new(symbol, FunctionKind::Callback(kind), count, self.b.span());
+        let (address, params) = params.split_last().map_or((Value(0), &[][..]), |(last, rest)| (*last, rest));
+        let ctx = b.load(Width::W8, address, CONTEXT);
+        let words = b.load(Width::W8, address, WORDS);
+
+        let mut homes: Vec<Home> = Vec::new();
+        let mut assigned: Vec<(i32, Variable)> = Vec::new();
+        for (index, declared) in self.program.vars.iter().enumerate() {
+            let id = VarId::new(index);
+            let place = frame.captured.iter().find(|(own, _)| *own == id).map(|(_, place)| *place);
+            let home = match place {
+                Some(Captured::Scalar(at, is_assigned)) => {
+                    let v = b.variable();
+                    let word = b.load(Width::W8, words, at);
+                    b.set(v, word);
+                    if is_assigned {
+                        assigned.push((at, v));
+                    }
+                    Home::Register(v)
+                }
+                Some(Captured::Address(at)) => {
+                    let word = b.load(Width::W8, address, at);
+                    if declared.ty.is_scalar() {
+                        let v = b.variable();
+                        b.set(v, word);
+                        Home::Register(v)
+                    } else {
+                        Home::Outer(word)
+                    }
+                }
+                None if declared.ty.is_scalar() => Home::Register(b.variable()),
+                None => Home::Memory(b.slot(self.m.size(&declared.ty), 8, false)),
+            };
+            homes.push(home);
+        }
+        let own = b.load(Width::W8, words, OWN);
+        let (exit, stop, next) = (b.block(), b.block(), b.block());
+        let mut inner = FnLower {
+            m: &mut *self.m,
+            b,
+            program: self.program,
+            ctx,
+            vars: IndexVec::from(homes),
+            exit,
+            loops: vec![Loop { exit: stop, next }],
+            probe: self.probe.clone(),
+            temps: Temps::default(),
+            depth: self.depth + 1,
+            rounds: 1,
+        };
+        round(&mut inner, params, own);
+        inner.b.jump(next);
+        for (block, ended) in [(next, None), (stop, Some(BY_SCRIPT)), (exit, Some(BY_RETURN))] {
+            inner.b.enter(block);
+            for (at, v) in &assigned {
+                let word = inner.b.get(*v);
+                inner.b.store(Width::W8, words, *at, word);
+            }
+            if let Some(how) = ended {
+                let how = inner.b.iconst(how);
+                inner.b.store(Width::W8, words, ENDED, how);
+            }
+            let result = inner.b.iconst(i64::from(ended.is_some()));
+            inner.b.ret(result);
+        }
+        let function = inner.b.finish();
+        self.m.module.functions.push(function)
+    }
+
+    pub(super) fn callback_symbol(&mut self) -> String {
+        self.m.callbacks += 1;
+        format!("cb{}", self.m.callbacks)
+    }
+}
+
+/// A pointer that would be a mere number once it has been in memory.
+fn is_verified_pointer(ty: &Type) -> bool {
+    matches!(ty, Type::Ptr(_, AddrSpace::Ctx | AddrSpace::Bpf))
+}
+
+/// Variables that a body (and a condition) mentions, without its own, and whether they are assigned.
+pub(super) fn captures(body: &Block, cond: Option<&Expr>, own: Option<VarId>) -> Vec<(VarId, bool)> {
+    let mut found: Vec<(VarId, bool)> = Vec::new();
+    let mut visit = |node: Node<'_>| {
+        let mention = match node {
+            Node::Expr(Expr { kind: ExprKind::Var(v), .. }) => Some((*v, false)),
+            Node::Place(Place::Var(v)) => Some((*v, true)),
+            Node::Stmt(stmt) => match stmt.kind {
+                StmtKind::ForRange { var, .. } | StmtKind::ForMap { var, .. } => Some((var, true)),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some((var, assigned)) = mention.filter(|(var, _)| Some(*var) != own) {
+            match found.iter_mut().find(|(known, _)| *known == var) {
+                Some((_, already)) => *already |= assigned,
+                None => found.push((var, assigned)),
+            }
+        }
+        false
+    };
+    body.any(&mut visit);
+    if let Some(cond) = cond {
+        cond.any(&mut visit);
+    }
+    found.sort_unstable();
+    found
+}
