@@ -314,6 +314,8 @@ pub enum ActionKind {
         top: u64,
         /// Divisor of the printed values; 0 or 1 for none.
         div: u64,
+        /// How.
+        style: PrintStyle,
     },
     /// `clear(@m)`: delete all entries.
     ClearMap(MapId),
@@ -338,6 +340,21 @@ pub enum ActionKind {
         /// The script's position.
         position: String,
     },
+}
+
+/// How a map is printed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrintStyle {
+    /// Largest first, or last key first.
+    pub descending: bool,
+    /// Ordered by the keys, and not by the values.
+    pub by_key: bool,
+    /// Percentiles of histograms, in thousandths of a percent, with the names that they are printed with.
+    pub percentiles: Vec<(u32, String)>,
+    /// The percentiles alone, without buckets.
+    pub only: bool,
+    /// Digits behind the point of divided numbers.
+    pub decimals: u8,
 }
 
 /// A printf format, parsed.
@@ -476,6 +493,15 @@ pub enum ValueType {
         format: String,
         /// What the number counts from.
         clock: Clock,
+    },
+    /// 64-bit number, printed in a larger unit with decimals.
+    Fixed {
+        /// What is printed as 1; never 0.
+        unit: u64,
+        /// Digits behind the point.
+        decimals: u8,
+        /// Two's complement.
+        signed: bool,
     },
     /// `u32` uid, printed as user name.
     Username,

@@ -180,6 +180,13 @@ pub static ROWS: &[Row] = &[
     value("numaid", "number of the NUMA node", Op::NumaNode, u32_type),
     builtin("ncpus", 0..=0, "ncpus", "number of processors", process::ncpus),
     value("rand", "a random number", Op::Random, u32_type),
+    function(
+        "sample",
+        1..=1,
+        "sample(n)",
+        "true for one in n calls, by chance: thins out a frequent probe",
+        process::sample,
+    ),
     // The event.
     builtin("ctx", 0..=0, "ctx", "the program's context", process::ctx),
     builtin("retval", 0..=0, "retval", "value returned by the function", process::retval),
@@ -237,7 +244,20 @@ pub static ROWS: &[Row] = &[
     function("zero", 1..=1, "zero(@map)", "sets all values to zero", maps::zero),
     // Output.
     function("printf", 1..=MANY, "printf(\"format\", …)", "prints by a format", output::printf),
-    function("print", 1..=3, "print(value), print(@map [, top [, div]])", "prints a value or a map", output::print),
+    function(
+        "print",
+        1..=4,
+        "print(value), print(@map [, top [, div]] [, \"words\"])",
+        "prints a value or a map; words: desc, key, p50 p99.9 …, only, decimals=2",
+        output::print,
+    ),
+    function(
+        "fixed",
+        2..=3,
+        "fixed(number, unit [, decimals])",
+        "a number in a larger unit with decimals: fixed(1500, 1000) is 1.500",
+        text::fixed,
+    ),
     function("time", 0..=1, "time([\"format\"])", "prints the time of day", output::time),
     function("join", 1..=2, "join(argv [, \"separator\"])", "prints an array of strings", output::join),
     function(

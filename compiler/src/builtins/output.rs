@@ -6,7 +6,8 @@ use super::Call;
 use super::format::{self, Accepts};
 use super::maps::whole;
 use crate::check::{Checker, convert, void};
-use crate::program::{ActionKind, Aggregate, Conversion, Format, FormatNumber, FormatPiece};
+use crate::program::{ActionKind, Aggregate, Conversion, Format, FormatNumber, FormatPiece, PrintStyle};
+use crate::similar::closest;
 use crate::typed::{Expr, Op, Stmt, StmtKind};
 use crate::types::Type;
 
@@ -121,8 +122,12 @@ fn print_map(
     span: tapline_grammar::span::Span,
 ) -> Option<Expr> {
     let map = checker.whole_map(name, span);
+    let style = match call.args.last() {
+        Some(ast::Expr { kind: ast::ExprKind::Str(words), span }) => print_style(checker, words, *span)?,
+        _ => PrintStyle::default(),
+    };
     let mut number = |n: usize, what: &str| match call.arg(n) {
-        None => Some(0),
+        None | Some(ast::Expr { kind: ast::ExprKind::Str(_), .. }) => Some(0),
         Some(arg) => {
             let value = checker.literal_number(what, arg)?;
             let number = u64::try_from(value).ok();
@@ -140,7 +145,53 @@ fn print_map(
     {
         checker.warning("argument", "the divisor does not change a linear histogram", arg.span);
     }
-    Some(checker.send(ActionKind::PrintMap { map, top, div }, Vec::new(), call.span))
+    Some(checker.send(ActionKind::PrintMap { map, top, div, style }, Vec::new(), call.span))
+}
+
+/// What the last argument of `print(@map, …)` may say.
+const STYLE_WORDS: [&str; 6] = ["asc", "desc", "key", "only", "p99", "decimals=2"];
+
+/// Digits behind the point at most.
+const MOST_DECIMALS: u8 = 18;
+
+fn print_style(checker: &mut Checker<'_>, words: &[u8], span: tapline_grammar::span::Span) -> Option<PrintStyle> {
+    let text = String::from_utf8_lossy(words).into_owned();
+    let mut style = PrintStyle::default();
+    for word in text.split([' ', ',']).filter(|word| !word.is_empty()) {
+        match word {
+            "asc" => style.descending = false,
+            "desc" => style.descending = true,
+            "key" => style.by_key = true,
+            "only" => style.only = true,
+            _ => {
+                let decimals = word.strip_prefix("decimals=").and_then(|n| n.parse::<u8>().ok());
+                let percentile = word.strip_prefix('p').and_then(thousandths);
+                if let Some(decimals) = decimals.filter(|n| *n <= MOST_DECIMALS) {
+                    style.decimals = decimals;
+                } else if let Some(percentile) = percentile {
+                    style.percentiles.push((percentile, word.to_owned()));
+                } else {
+                    let close = closest(word, STYLE_WORDS.iter().copied()).map(str::to_owned);
+                    checker
+                        .error("print-style", format!("print() does not know how to print a map \"{word}\""), span)
+                        .note("known words: asc, desc, key, p50 (or any other percentile), only, decimals=N")
+                        .suggest(close);
+                    return None;
+                }
+            }
+        }
+    }
+    Some(style)
+}
+
+/// `99.9` as 99900; up to three decimals, from 0 to 100.
+fn thousandths(text: &str) -> Option<u32> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if whole.is_empty() || whole.len() > 3 || fraction.len() > 3 || text.ends_with('.') {
+        return None;
+    }
+    let digits = format!("{whole}{fraction:0<3}");
+    digits.parse().ok().filter(|n| *n <= 100_000)
 }
 
 pub(super) fn time(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {

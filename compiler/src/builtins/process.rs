@@ -7,7 +7,7 @@ use crate::check::{Checker, bare_name, constant_bool, convert, int_literal, text
 use crate::program::Clock;
 use crate::similar;
 use crate::target::Feature;
-use crate::typed::{Expr, Op};
+use crate::typed::{BinOp, CmpOp, Expr, ExprKind, Op};
 use crate::types::constants::SIGNALS;
 use crate::types::{AddrSpace, Type};
 
@@ -156,4 +156,20 @@ pub(super) fn signal(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr>
     };
     let number = convert(number, &Type::U32);
     Some(call.op(Op::Signal, vec![number], Type::Void))
+}
+
+/// One in `n`: chance, unlike a counter, does not fall into step with what it thins out.
+pub(super) fn sample(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let arg = call.arg(0)?;
+    let n = checker.number_arg("sample", arg)?;
+    if crate::check::constant_number(&n).is_some_and(|n| n < 1) {
+        checker.error("argument", "sample() takes one in n: n is at least 1", arg.span);
+        return None;
+    }
+    let (ty, span) = (Type::U64, call.span);
+    let random = convert(call.op(Op::Random, Vec::new(), Type::U32), &ty);
+    let rest = ExprKind::Binary(BinOp::Mod, Box::new(random), Box::new(convert(n, &ty)));
+    let rest = Expr { kind: rest, ty: ty.clone(), span };
+    let zero = Expr { kind: ExprKind::Int(0), ty, span };
+    Some(Expr { kind: ExprKind::Compare(CmpOp::Eq, Box::new(rest), Box::new(zero)), ty: Type::Bool, span })
 }

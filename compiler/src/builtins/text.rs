@@ -195,3 +195,30 @@ pub(super) fn strftime(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Exp
     let format = String::from_utf8_lossy(&format?).into_owned();
     Some(convert(time, &Type::Timestamp { format: format.into(), clock }))
 }
+
+/// Digits behind the point at most: those of a unit of 10^18.
+const MOST_DECIMALS: i64 = 18;
+
+pub(super) fn fixed(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let value = checker.number_arg("fixed", call.arg(0)?);
+    let (unit_arg, decimals_arg) = (call.arg(1)?, call.arg(2));
+    let unit = checker.literal_number("the unit of fixed()", unit_arg)?;
+    if unit < 1 {
+        checker.error("argument", format!("the unit of fixed() is at least 1, not {unit}"), unit_arg.span);
+        return None;
+    }
+    let decimals = match decimals_arg {
+        // As many as the unit has zeros: nothing is lost where it is a power of ten.
+        None => i64::from(unit.ilog10()),
+        Some(arg) => checker.literal_number("the decimals of fixed()", arg)?,
+    };
+    let Some(decimals) = u8::try_from(decimals).ok().filter(|_| decimals <= MOST_DECIMALS) else {
+        let span = decimals_arg.map_or(call.span, |arg| arg.span);
+        checker.error("argument", format!("fixed() has 0 to {MOST_DECIMALS} decimals, not {decimals}"), span);
+        return None;
+    };
+    let value = value?;
+    let signed = value.ty == Type::I64;
+    let ty = Type::Fixed { unit: unit.unsigned_abs(), decimals, signed };
+    Some(Expr { kind: ExprKind::Cast(Box::new(value)), ty, span: call.span })
+}

@@ -185,6 +185,47 @@ impl Checker<'_> {
         }
     }
 
+    /// `args` as a whole: a record of all arguments that a program can read.
+    pub(super) fn all_arguments(&mut self, span: Span) -> Option<Expr> {
+        self.require(Access::Args, "args", span)?;
+        let by_value = |(name, ty): (String, Type)| ty.is_scalar().then_some(name).filter(|name| !name.is_empty());
+        let names: Vec<String> = match self.unit.context.clone() {
+            Context::Tracepoint { category, event } => {
+                let text = self.record_format(&category, &event, span)?;
+                let shown = |f: &crate::types::record::FormatField| f.offset >= HIDDEN_BYTES;
+                parse_format(&text).into_iter().filter(shown).map(|f| f.name).collect()
+            }
+            Context::RawTracepoint { event } => {
+                self.types.raw_tracepoint(&event).unwrap_or_default().into_iter().filter_map(by_value).collect()
+            }
+            Context::KernelEntry { function } => {
+                let params = self.types.function(&function).map(|(params, _)| params).unwrap_or_default();
+                params.into_iter().filter_map(by_value).collect()
+            }
+            _ => Vec::new(),
+        };
+        let limit = self.script.limits.max_strlen;
+        let mut members = Vec::new();
+        for node in names {
+            let value = self.argument_by_name(&ast::Name { node: node.clone(), span }, span, span)?;
+            // Text of any length lies behind the record: what counts is the text.
+            let value = match &value.kind {
+                ExprKind::Call(Op::DataLoc, _) => {
+                    Expr { kind: ExprKind::Call(Op::Str, vec![value]), ty: Type::Str(limit), span }
+                }
+                _ => value,
+            };
+            members.push((node, value));
+        }
+        if members.is_empty() {
+            self.error("args", "the arguments of this probe are not known", span)
+                .help("`tapline -lv 'provider:…'` lists what is known");
+            return None;
+        }
+        let ty = Type::Record(members.iter().map(|(name, value)| (name.clone(), value.ty.clone())).collect());
+        Some(Expr { kind: ExprKind::Tuple(members.into_iter().map(|(_, value)| value).collect()), ty, span })
+    }
+
     fn no_prototype(&mut self, what: &str, span: Span) {
         self.error("no-prototype", format!("the kernel's BTF does not name the arguments of {what}"), span)
             .help("use `arg0`, `arg1` and so on, with casts");
@@ -219,9 +260,9 @@ impl Checker<'_> {
         }
     }
 
-    fn record_field(&mut self, category: &str, event: &str, name: &ast::Name, span: Span) -> Option<Expr> {
-        let text = match self.target.tracepoint_format(category, event) {
-            Ok(text) => text,
+    fn record_format(&mut self, category: &str, event: &str, span: Span) -> Option<String> {
+        match self.target.tracepoint_format(category, event) {
+            Ok(text) => Some(text),
             Err(why) => {
                 let report = self.error(
                     "no-format",
@@ -231,9 +272,13 @@ impl Checker<'_> {
                 if matches!(why, TargetError::NoTracefs(_)) {
                     report.help("mount it: `mount -t tracefs tracefs /sys/kernel/tracing`");
                 }
-                return None;
+                None
             }
-        };
+        }
+    }
+
+    fn record_field(&mut self, category: &str, event: &str, name: &ast::Name, span: Span) -> Option<Expr> {
+        let text = self.record_format(category, event, span)?;
         let format = parse_format(&text);
         let Some(at) = format.iter().position(|f| f.name == name.node) else {
             let names: Vec<&str> =

@@ -6,7 +6,6 @@ use tapline_grammar::span::Span;
 use super::flow::Flow;
 use super::{Checker, constant, convert};
 use crate::builtins::{self, Call};
-use crate::probes::Access;
 use crate::program::Aggregate;
 use crate::similar::closest;
 use crate::typed::{Expr, ExprKind, Op};
@@ -125,10 +124,7 @@ impl Checker<'_> {
             return self.argument(n, span);
         }
         if name == "args" {
-            self.require(Access::Args, "args", span)?;
-            self.error("args", "`args` is used with a field: `args.name`", span)
-                .help("`tapline -lv 'provider:…'` lists the fields of a probe");
-            return None;
+            return self.all_arguments(span);
         }
         if let Some(value) = constants::lookup(name) {
             return Some(constant::int(i128::from(value), span));

@@ -127,7 +127,9 @@ impl Checker<'_> {
                 if let Some(arguments) = arguments {
                     match self.target.tracepoint_format(category, event) {
                         Ok(text) => {
-                            let fields = parse_format(&text).into_iter().filter(|f| arguments.contains(&f.name));
+                            let fields = parse_format(&text)
+                                .into_iter()
+                                .filter(|f| arguments.contains(&f.name) || arguments.contains(ALL_ARGUMENTS));
                             fields.for_each(|f| {
                                 let _ = write!(shape, "{} {} {} {} {};", f.name, f.ty, f.offset, f.size, f.signed);
                             });
@@ -334,6 +336,9 @@ fn bare_args(probe: &ExpandedProbe) -> bool {
     all != with_field
 }
 
+/// Stands for all fields, where `args` is used as a whole.
+const ALL_ARGUMENTS: &str = "*";
+
 /// The fields of `args` that a probe reads.
 fn argument_names(probe: &ExpandedProbe) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
@@ -344,5 +349,8 @@ fn argument_names(probe: &ExpandedProbe) -> BTreeSet<String> {
             names.insert(name.node.clone());
         }
     });
+    if bare_args(probe) {
+        names.insert(ALL_ARGUMENTS.to_owned());
+    }
     names
 }

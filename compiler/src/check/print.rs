@@ -213,7 +213,7 @@ fn action_name(kind: &ActionKind) -> String {
     match kind {
         ActionKind::Printf(_) => "printf".into(),
         ActionKind::PrintValue => "print".into(),
-        ActionKind::PrintMap { map, top, div } => format!("print map {map} {top} {div}"),
+        ActionKind::PrintMap { map, top, div, .. } => format!("print map {map} {top} {div}"),
         ActionKind::ClearMap(map) => format!("clear {map}"),
         ActionKind::ZeroMap(map) => format!("zero {map}"),
         ActionKind::Exit => "exit".into(),

@@ -48,6 +48,7 @@ pub fn display(ty: &Type, aggregates: &Aggregates) -> String {
         Type::Inet => "inet".into(),
         Type::Mac => "macaddr_t".into(),
         Type::Timestamp { .. } => "timestamp".into(),
+        Type::Fixed { .. } => "fixed_t".into(),
         Type::Username => "username_t".into(),
         Type::ErrorText => "strerror_t".into(),
         Type::SignalName => "signal_name_t".into(),

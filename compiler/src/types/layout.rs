@@ -33,6 +33,7 @@ pub fn size_of(ty: &Type, aggregates: &Aggregates) -> u32 {
         Type::Ptr(..)
         | Type::KernelSymbol
         | Type::Timestamp { .. }
+        | Type::Fixed { .. }
         | Type::ErrorText
         | Type::SignalName
         | Type::SyscallName
@@ -66,6 +67,7 @@ pub fn align_of(ty: &Type, aggregates: &Aggregates) -> u32 {
         | Type::KernelSymbol
         | Type::UserSymbol
         | Type::Timestamp { .. }
+        | Type::Fixed { .. }
         | Type::ErrorText
         | Type::SignalName
         | Type::SyscallName

@@ -95,6 +95,15 @@ pub enum Type {
         /// What is counted.
         clock: Clock,
     },
+    /// `fixed(x, unit)`: 64 bits.
+    Fixed {
+        /// What is printed as 1.
+        unit: u64,
+        /// Digits behind the point.
+        decimals: u8,
+        /// Two's complement.
+        signed: bool,
+    },
     /// `username`.
     Username,
     /// `strerror(x)`.
@@ -153,6 +162,7 @@ impl Type {
                 | Self::Ptr(..)
                 | Self::KernelSymbol
                 | Self::Timestamp { .. }
+                | Self::Fixed { .. }
                 | Self::Username
                 | Self::ErrorText
                 | Self::SignalName

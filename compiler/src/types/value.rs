@@ -83,6 +83,9 @@ fn convert(ty: &Type, aggregates: &Aggregates, depth: u32) -> ValueType {
         Type::Inet => ValueType::Inet,
         Type::Mac => ValueType::Mac,
         Type::Timestamp { format, clock } => ValueType::Timestamp { format: format.to_string(), clock: *clock },
+        Type::Fixed { unit, decimals, signed } => {
+            ValueType::Fixed { unit: *unit, decimals: *decimals, signed: *signed }
+        }
         Type::Username => ValueType::Username,
         Type::ErrorText => ValueType::ErrorText,
         Type::SignalName => ValueType::SignalName,

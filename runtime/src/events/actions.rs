@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::process::{Command, Stdio};
 
-use tapline_compiler::program::{Action, ActionKind, Aggregate, Format, Manifest, MapId, MapRole, ValueType};
+use tapline_compiler::program::{
+    Action, ActionKind, Aggregate, Format, Manifest, MapId, MapRole, PrintStyle, ValueType,
+};
 
 use crate::maps::table::Table;
 use crate::maps::view::Snapshot;
@@ -73,9 +75,9 @@ impl<'a> Actions<'a> {
                     self.sink.value(value)?;
                 }
             }
-            ActionKind::PrintMap { map, top, div } => {
+            ActionKind::PrintMap { map, top, div, style } => {
                 let given = |i: usize, fixed: u64| args.get(i).map_or(fixed, Value::bits);
-                self.print_map(*map, given(0, *top), given(1, *div))?;
+                self.print_map(*map, (given(0, *top), given(1, *div)), style)?;
             }
             ActionKind::ClearMap(map) => {
                 if let Some((table, _)) = self.table(*map) {
@@ -181,7 +183,7 @@ impl<'a> Actions<'a> {
         Some((self.tables.get(index)?.as_ref()?, self.manifest.maps.get(index)?))
     }
 
-    fn print_map(&mut self, map: MapId, top: u64, div: u64) -> io::Result<()> {
+    fn print_map(&mut self, map: MapId, cut: (u64, u64), style: &PrintStyle) -> io::Result<()> {
         let Some((table, desc)) = self.table(map) else { return Ok(()) };
         let contents = match table.read_all() {
             Ok(contents) => contents,
@@ -201,7 +203,7 @@ impl<'a> Actions<'a> {
         if desc.role == MapRole::Scalar && no_buckets && snapshot.is_empty() {
             return Ok(());
         }
-        self.sink.map(&snapshot.view(self.ctx, desc, top, div))
+        self.sink.map(&snapshot.view(self.ctx, desc, cut, style))
     }
 
     /// What ends every output: two empty lines, then all maps that hold something, by name, unless the script wants none.
@@ -226,8 +228,9 @@ impl<'a> Actions<'a> {
             let Some(table) = table else { continue };
             let Ok(contents) = table.read_all() else { continue };
             let snapshot = Snapshot::new(desc, contents, table.key_size(), table.value_size(), table.copies());
-            if !snapshot.is_empty() {
-                self.sink.map(&snapshot.view(self.ctx, desc, 0, 0))?;
+            // The sink knows which empty maps it shows.
+            if desc.role == MapRole::Keyed || !snapshot.is_empty() {
+                self.sink.map(&snapshot.view(self.ctx, desc, (0, 0), &PrintStyle::default()))?;
             }
         }
         Ok(())

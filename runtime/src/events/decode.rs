@@ -5,7 +5,7 @@ use tapline_compiler::program::{
 };
 
 use super::context::Context;
-use super::value::{Histogram, Mean, Scale, Series, Value};
+use super::value::{Fixed, Histogram, Mean, Scale, Series, Value};
 
 /// Nested types deeper than this are not decoded: a manifest is foreign data too.
 const MAX_DEPTH: u32 = 64;
@@ -44,6 +44,7 @@ pub fn size_of_type(ty: &ValueType) -> usize {
         ValueType::Pointer
         | ValueType::KernelSymbol
         | ValueType::Timestamp { .. }
+        | ValueType::Fixed { .. }
         | ValueType::ErrorText
         | ValueType::SignalName
         | ValueType::SyscallName
@@ -94,6 +95,10 @@ fn decode_at<'a>(ctx: &'a Context, ty: &'a ValueType, data: &'a [u8], depth: u32
         ValueType::Inet => Value::Text(super::text::inet(word(0), data.get(8..).unwrap_or_default())),
         ValueType::Mac => Value::Text(super::text::mac(data.get(..6).unwrap_or(data))),
         ValueType::Timestamp { format, clock } => Value::Text(ctx.timestamp(format, word(0), *clock)),
+        ValueType::Fixed { unit, decimals, signed } => {
+            let n = if *signed { i128::from(word(0) as i64) } else { i128::from(word(0)) };
+            Value::Fixed(Fixed { n, unit: u128::from(*unit).max(1), decimals: *decimals })
+        }
         ValueType::Username => Value::Text(ctx.username(read_uint(data, 0, 4) as u32)),
         ValueType::ErrorText => Value::Text(super::text::error_text(word(0) as i32)),
         ValueType::SignalName => Value::Text(super::text::signal_name(word(0)).to_owned()),

@@ -24,6 +24,7 @@ pub fn write_value(value: &Value<'_>, out: &mut Vec<u8>) {
             Some(name) => out.extend_from_slice(name.as_bytes()),
             None => put!(out, "{n}"),
         },
+        Value::Fixed(fixed) => put!(out, "{fixed}"),
         Value::Pointer(n) => put!(out, "{n:#x}"),
         Value::Str { bytes, trailer } => {
             out.extend_from_slice(bytes);
@@ -42,6 +43,7 @@ pub fn write_value(value: &Value<'_>, out: &mut Vec<u8>) {
             write_list(items, b",", out);
             out.push(b']');
         }
+        Value::Struct(members) if members.is_empty() => out.extend_from_slice(b"{}"),
         Value::Struct(members) => {
             out.extend_from_slice(b"{ ");
             for (i, (name, value)) in members.iter().enumerate() {

@@ -11,6 +11,8 @@ pub enum Value<'a> {
     Bool(bool),
     /// A number that may have a name.
     Enum(i64, Option<&'a str>),
+    /// A number in a larger unit.
+    Fixed(Fixed),
     /// Address.
     Pointer(u64),
     /// A string without its terminator.
@@ -42,6 +44,34 @@ pub enum Value<'a> {
     Histogram(Histogram),
     /// Values of intervals of time.
     Series(Series),
+}
+
+/// A number that is printed in a larger unit, with decimals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fixed {
+    /// The number.
+    pub n: i128,
+    /// What is printed as 1; never 0.
+    pub unit: u128,
+    /// Digits behind the point; the rest is cut off.
+    pub decimals: u8,
+}
+
+impl std::fmt::Display for Fixed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (n, unit) = (self.n.unsigned_abs(), self.unit.max(1));
+        let (whole, mut rest) = (n / unit, n % unit);
+        let mut digits = String::new();
+        for _ in 0..self.decimals {
+            rest = rest.saturating_mul(10);
+            digits.push(char::from(b'0' + (rest / unit).min(9) as u8));
+            rest %= unit;
+        }
+        let is_zero = whole == 0 && digits.bytes().all(|b| b == b'0');
+        let sign = if self.n < 0 && !is_zero { "-" } else { "" };
+        let point = if digits.is_empty() { "" } else { "." };
+        write!(f, "{sign}{whole}{point}{digits}")
+    }
 }
 
 /// Count and total of an aggregation.
@@ -117,6 +147,7 @@ impl Value<'_> {
             Self::Signed(n, _) | Self::Enum(n, _) => *n as u64,
             Self::Unsigned(n, _) | Self::Pointer(n) => *n,
             Self::Bool(b) => u64::from(*b),
+            Self::Fixed(fixed) => fixed.n as u64,
             Self::Average(mean) => mean.average().bits(),
             Self::Stats(mean) => mean.total,
             _ => 0,

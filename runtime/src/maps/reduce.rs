@@ -85,15 +85,21 @@ fn add_series(result: &mut [u8], part: &[u8], fold: SeriesFold, signed: bool) {
 }
 
 /// Keeps the smaller or larger of two values; a copy whose flag is not set has none.
-fn keep(result: &mut Vec<u8>, part: &[u8], signed: bool, larger: bool) {
+fn keep(result: &mut [u8], part: &[u8], signed: bool, larger: bool) {
     let is_set = |data: &[u8]| read_uint(data, 8, 8) != 0;
+    // Behind a scalar map's value stands the word that says that the script has assigned it.
+    if result.len() >= 24 {
+        add_word(result, part, 16);
+    }
     if !is_set(part) {
         return;
     }
     let (old, new) = (read_uint(result, 0, 8), read_uint(part, 0, 8));
     let order = if signed { (new as i64).cmp(&(old as i64)) } else { new.cmp(&old) };
     if !is_set(result) || (if larger { order.is_gt() } else { order.is_lt() }) {
-        part.clone_into(result);
+        for (to, from) in result.iter_mut().zip(part).take(16) {
+            *to = *from;
+        }
     }
 }
 

@@ -5,11 +5,12 @@
 
 use std::cmp::Ordering;
 
-use tapline_compiler::program::{Aggregate, MapDesc, MapRole, ValueType};
+use tapline_compiler::program::{Aggregate, MapDesc, MapRole, PrintStyle, ValueType};
 
 use crate::events::context::Context;
 use crate::events::decode::{decode, size_of_type};
-use crate::events::value::Value;
+use crate::events::value::{Fixed, Histogram, Mean, Value};
+use crate::output::histogram;
 
 use super::reduce::reduce;
 use super::table::Contents;
@@ -38,6 +39,8 @@ pub struct MapView<'a> {
     pub entries: Vec<(Option<Value<'a>>, Value<'a>)>,
     /// Divisor of histogram counts; the values of other maps are divided already. Never 0.
     pub div: u64,
+    /// Percentiles that are shown with histograms, and their names.
+    pub percentiles: &'a [(u32, String)],
 }
 
 /// Bytes behind a map, reduced to one copy per value; the view borrows from it.
@@ -72,14 +75,14 @@ impl Snapshot {
     }
 
     /// The entries in order: the `top` largest (0: all), divided by `div`.
-    pub fn view<'a>(&'a self, ctx: &'a Context, desc: &'a MapDesc, top: u64, div: u64) -> MapView<'a> {
+    pub fn view<'a>(
+        &'a self,
+        ctx: &'a Context,
+        desc: &'a MapDesc,
+        (top, div): (u64, u64),
+        style: &'a PrintStyle,
+    ) -> MapView<'a> {
         let div = div.max(1);
-        let kind = match &desc.value {
-            Some(ValueType::Aggregate(Aggregate::Avg { .. } | Aggregate::Stats { .. })) => MapKind::Stats,
-            Some(ValueType::Aggregate(Aggregate::Hist { .. } | Aggregate::LinearHist { .. })) => MapKind::Histogram,
-            Some(ValueType::Aggregate(Aggregate::Series { .. })) => MapKind::Series,
-            _ => MapKind::Plain,
-        };
         let keys = self.keys.chunks_exact(self.key_size.max(1));
         let values = self.values.chunks_exact(self.value_size.max(1));
         let mut entries: Vec<(Option<Value<'a>>, Value<'a>)> = keys
@@ -89,18 +92,49 @@ impl Snapshot {
                 Some((key, decode(ctx, desc.value.as_ref()?, value)))
             })
             .collect();
-        entries.sort_by(|a, b| compare_entries(a, b));
+        let mut kind = match &desc.value {
+            Some(ValueType::Aggregate(Aggregate::Avg { .. } | Aggregate::Stats { .. })) => MapKind::Stats,
+            Some(ValueType::Aggregate(Aggregate::Hist { .. } | Aggregate::LinearHist { .. })) => MapKind::Histogram,
+            Some(ValueType::Aggregate(Aggregate::Series { .. })) => MapKind::Series,
+            _ => MapKind::Plain,
+        };
+        entries.sort_by(if style.by_key { compare_keys } else { compare_entries });
         let surplus = match usize::try_from(top) {
             // Time series have no size that could be compared.
             Ok(top) if top > 0 && kind != MapKind::Series => entries.len().saturating_sub(top),
             _ => 0,
         };
-        entries.drain(..surplus);
-        for (_, value) in &mut entries {
-            divide(value, div);
+        // By value the largest stay, by key the first that are printed.
+        if style.by_key && !style.descending {
+            entries.truncate(entries.len() - surplus);
+        } else {
+            entries.drain(..surplus);
         }
-        MapView { name: &desc.name, kind, entries, div }
+        if style.descending {
+            entries.reverse();
+        }
+        for (_, value) in &mut entries {
+            divide(value, div, style.decimals);
+            if let (Value::Histogram(histogram), true) = (&*value, style.only) {
+                *value = Value::Struct(percentiles(histogram, &style.percentiles).collect());
+            }
+        }
+        if style.only && kind == MapKind::Histogram {
+            kind = MapKind::Plain;
+        }
+        MapView { name: &desc.name, kind, entries, div, percentiles: &style.percentiles }
     }
+}
+
+/// Percentiles with their names, as numbers.
+pub fn percentiles<'a>(
+    histogram: &Histogram,
+    wanted: &'a [(u32, String)],
+) -> impl Iterator<Item = (&'a str, Value<'static>)> {
+    wanted.iter().map(|(thousandths, name)| {
+        let n = i64::try_from(histogram::percentile(histogram, *thousandths)).unwrap_or(i64::MAX);
+        (name.as_str(), Value::Signed(n, 8))
+    })
 }
 
 /// A keyed entry exists because it was set; a scalar says so itself: see [`MapRole::Scalar`].
@@ -118,7 +152,28 @@ fn is_set(role: MapRole, ty: &ValueType, value: &[u8]) -> bool {
     }
 }
 
-fn divide(value: &mut Value<'_>, div: u64) {
+fn divide(value: &mut Value<'_>, div: u64, decimals: u8) {
+    if decimals > 0 {
+        let fixed = |n: i128, unit: u128| Value::Fixed(Fixed { n, unit, decimals });
+        let unit = u128::from(div);
+        let total = |mean: &Mean| if mean.signed { i128::from(mean.total as i64) } else { i128::from(mean.total) };
+        // Means have decimals of their own.
+        let average = |mean: &Mean| fixed(total(mean), unit * u128::from(mean.count.max(1)));
+        match value {
+            Value::Signed(n, _) => *value = fixed(i128::from(*n), unit),
+            Value::Unsigned(n, _) => *value = fixed(i128::from(*n), unit),
+            Value::Average(mean) => *value = average(mean),
+            Value::Stats(mean) => {
+                *value = Value::Struct(vec![
+                    ("count", Value::Unsigned(mean.count, 8)),
+                    ("average", average(mean)),
+                    ("total", fixed(total(mean), unit)),
+                ]);
+            }
+            _ => {}
+        }
+        return;
+    }
     match value {
         Value::Signed(n, _) => *n = n.checked_div(div as i64).unwrap_or(0),
         Value::Unsigned(n, _) => *n /= div,
@@ -127,15 +182,19 @@ fn divide(value: &mut Value<'_>, div: u64) {
     }
 }
 
+fn compare_keys(a: &(Option<Value<'_>>, Value<'_>), b: &(Option<Value<'_>>, Value<'_>)) -> Ordering {
+    match (&a.0, &b.0) {
+        (Some(x), Some(y)) => compare(x, y),
+        _ => Ordering::Equal,
+    }
+}
+
 fn compare_entries(a: &(Option<Value<'_>>, Value<'_>), b: &(Option<Value<'_>>, Value<'_>)) -> Ordering {
     let by_value = match (rank(&a.1), rank(&b.1)) {
         (Some(x), Some(y)) => x.cmp(&y),
         _ => Ordering::Equal,
     };
-    by_value.then_with(|| match (&a.0, &b.0) {
-        (Some(x), Some(y)) => compare(x, y),
-        _ => Ordering::Equal,
-    })
+    by_value.then_with(|| compare_keys(a, b))
 }
 
 /// The number that a value is sorted by; strings and tuples have none.
@@ -143,6 +202,7 @@ fn rank(value: &Value<'_>) -> Option<i128> {
     match value {
         Value::Signed(n, _) | Value::Enum(n, _) => Some(i128::from(*n)),
         Value::Unsigned(n, _) | Value::Pointer(n) => Some(i128::from(*n)),
+        Value::Fixed(fixed) => Some(fixed.n),
         Value::Average(mean) | Value::Stats(mean) => rank(&mean.average()),
         Value::Histogram(h) => Some(h.counts.iter().map(|&c| i128::from(c)).sum()),
         _ => None,

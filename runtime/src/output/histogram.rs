@@ -51,6 +51,29 @@ fn log2_low(bits: u8, index: usize) -> i128 {
     ((n & (sub - 1)) as i128 + sub as i128) << exponent.min(64)
 }
 
+/// The value below which so many thousandths of a percent of the values lie, as far as the buckets tell: inside of a bucket they are
+/// taken to be spread evenly. In an open bucket it is the bound that there is.
+pub fn percentile(histogram: &Histogram, thousandths: u32) -> i128 {
+    let total: u128 = histogram.counts.iter().map(|&c| u128::from(c)).sum();
+    let rank = (total * u128::from(thousandths)).div_ceil(100_000).max(1);
+    let mut before = 0;
+    for (bounds, count) in shown(histogram) {
+        let count = u128::from(count);
+        if before + count >= rank && count > 0 {
+            return match (bounds.low, bounds.high) {
+                (Some(low), Some(high)) => {
+                    let width = (high - low - 1).max(0);
+                    low + width * (rank - before) as i128 / count as i128
+                }
+                (Some(bound), None) | (None, Some(bound)) => bound,
+                (None, None) => 0,
+            };
+        }
+        before += count;
+    }
+    0
+}
+
 const UNITS: [(u32, &str); 6] = [(60, "E"), (50, "P"), (40, "T"), (30, "G"), (20, "M"), (10, "K")];
 
 /// The largest unit that divides all of `numbers`.

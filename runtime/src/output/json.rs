@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use crate::events::context::format_time;
 use crate::events::text::{put, write_value};
 use crate::events::value::{Histogram, Series, Value};
-use crate::maps::view::{MapKind, MapView};
+use crate::maps::view::{MapKind, MapView, percentiles};
 
 use super::{Message, Sink, TextKind, Warning, histogram, series, split_position};
 
@@ -71,6 +71,7 @@ fn write_json(value: &Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Signed(n, _) | Value::Enum(n, _) => write_number(i128::from(*n), out),
         Value::Unsigned(n, _) | Value::Pointer(n) => write_number(i128::from(*n), out),
+        Value::Fixed(fixed) => put!(out, "{fixed}"),
         Value::Bool(b) => put!(out, "{b}"),
         Value::Buf(bytes) => {
             // Bytes are signed there.
@@ -240,7 +241,16 @@ impl<W: Write> Sink for JsonSink<W> {
             write_string(format!("@{}", map.name).as_bytes(), out);
             out.extend_from_slice(b": ");
             let value = |value: &Value<'_>, out: &mut Vec<u8>| match value {
-                Value::Histogram(h) => write_histogram(h, map.div, out),
+                Value::Histogram(h) if map.percentiles.is_empty() => write_histogram(h, map.div, out),
+                Value::Histogram(h) => {
+                    out.extend_from_slice(b"{\"buckets\": ");
+                    write_histogram(h, map.div, out);
+                    for (name, value) in percentiles(h, map.percentiles) {
+                        put!(out, ", \"{name}\": ");
+                        write_json(&value, out);
+                    }
+                    out.push(b'}');
+                }
                 other => write_json(other, out),
             };
             match map.entries.as_slice() {

@@ -51,12 +51,12 @@ pub fn write_text(series: &Series, out: &mut Vec<u8>) {
     let (mut low, mut high) = (numbers().min().unwrap_or(0), numbers().max().unwrap_or(0));
     if low == high {
         // The mark stands in the middle, unless the type ends there.
-        let (least, most) = match value {
+        let (lowest, highest) = match value {
             Value::Unsigned(..) => (0, i128::from(u64::MAX)),
             _ => (i128::from(i64::MIN), i128::from(i64::MAX)),
         };
-        low = (low - 1).max(least);
-        high = (high + 1).min(most);
+        low = (low - 1).max(lowest);
+        high = (high + 1).min(highest);
     }
     // One interval alone has no distance to others that would say how exact its time should be.
     let found = PRECISIONS.iter().find(|(unit, _)| series.interval_ns >= *unit).filter(|_| first != last);

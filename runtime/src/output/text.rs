@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 
 use crate::events::text::{put, write_list, write_value};
-use crate::events::value::Value;
-use crate::maps::view::MapView;
+use crate::events::value::{Histogram, Value};
+use crate::maps::view::{MapView, percentiles};
 
 use super::{Message, Sink, TextKind, Warning, histogram, series};
 
@@ -45,6 +45,17 @@ fn write_name(name: &str, key: Option<&Value<'_>>, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends a line below a histogram, if percentiles are wanted.
+fn write_percentiles(histogram: &Histogram, wanted: &[(u32, String)], out: &mut Vec<u8>) {
+    for (i, (name, value)) in percentiles(histogram, wanted).enumerate() {
+        put!(out, "{}{name} ", if i > 0 { ", " } else { "" });
+        write_value(&value, out);
+    }
+    if !wanted.is_empty() {
+        out.push(b'\n');
+    }
+}
+
 impl<W: Write> Sink for TextSink<W> {
     fn attached(&mut self, probes: usize) -> io::Result<()> {
         self.out.flush()?;
@@ -71,6 +82,7 @@ impl<W: Write> Sink for TextSink<W> {
                     Value::Histogram(h) => {
                         out.extend_from_slice(b":\n");
                         histogram::write_text(h, map.div, out);
+                        write_percentiles(h, map.percentiles, out);
                     }
                     Value::Series(series) => {
                         out.extend_from_slice(b":\n");
