@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use tapline_compiler::program::{
-    Aggregate, Field, Manifest, MapDesc, MapRole, ValueType, linear_buckets, log2_buckets,
+    Aggregate, Field, Manifest, MapDesc, MapRole, PrintStyle, ValueType, linear_buckets, log2_buckets,
 };
 
 use super::json::JsonSink;
@@ -48,7 +48,8 @@ fn printed(desc: &MapDesc, entries: &[(Vec<u8>, Vec<u8>)], top: u64, div: u64) -
     };
     let (key, value) = entries.first().map(|(k, v)| (k.len(), v.len())).unwrap_or_default();
     let snapshot = Snapshot::new(desc, contents, key, value, 1);
-    let view = snapshot.view(&ctx, desc, top, div);
+    let style = PrintStyle::default();
+    let view = snapshot.view(&ctx, desc, (top, div), &style);
     let (mut text, mut json) = (Vec::new(), Vec::new());
     TextSink::new(&mut text).map(&view).unwrap();
     JsonSink::new(&mut json).map(&view).unwrap();
