@@ -45,13 +45,15 @@ pub struct Limits {
     pub max_strlen: u32,
     /// Default capacity of keyed maps.
     pub max_map_keys: u32,
+    /// `tseries()` may be used.
+    pub time_series: bool,
     /// Presentation of stacks where the script does not say.
     pub stack_mode: StackMode,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_strlen: 1024, max_map_keys: 4096, stack_mode: StackMode::Bpftrace }
+        Self { max_strlen: 1024, max_map_keys: 4096, time_series: true, stack_mode: StackMode::Bpftrace }
     }
 }
 

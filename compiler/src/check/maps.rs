@@ -143,6 +143,11 @@ impl Maps {
 }
 
 impl Checker<'_> {
+    /// What the config says about `tseries()`.
+    pub(crate) fn time_series_allowed(&self) -> bool {
+        self.script.limits.time_series
+    }
+
     /// `let @m = hash(N)`.
     pub(super) fn declare_maps(&mut self) {
         const KINDS: &[(&str, MapKind)] = &[

@@ -130,7 +130,7 @@ const VARIABLES: &[(&str, Kind)] = &[
         }),
     ),
     ("str_trunc_trailer", Kind::Text(|s, v| v.clone_into(&mut s.config.str_trunc_trailer))),
-    ("unstable_tseries", Kind::Unused(UNSTABLE)),
+    ("unstable_tseries", Kind::Word(UNSTABLE, |s, v| s.limits.time_series = !["error", "0", "false"].contains(&v))),
     ("use_blazesym", Kind::Unused(BOOLS)),
     ("max_type_res_iterations", Kind::Deprecated),
     ("symbol_source", Kind::Deprecated),

@@ -195,11 +195,57 @@ impl FnLower<'_, '_> {
 
     /// Value and count over all CPUs; only means have a count.
     fn sum_up(&mut self, map: MapId, key: Value, aggregate: Aggregate) -> (Value, Value) {
-        let (acc, count, seen, cpu) = (self.b.variable(), self.b.variable(), self.b.variable(), self.b.variable());
+        let (acc, count, seen) = (self.b.variable(), self.b.variable(), self.b.variable());
         let zero = self.b.iconst(0);
-        for var in [acc, count, seen, cpu] {
+        for var in [acc, count, seen] {
             self.b.set(var, zero);
         }
+        self.each_cpu(map, key, |this, found| {
+            let mem = |offset| Loc::bpf(Mem { base: found, offset });
+            let first = this.load_scalar(mem(0), &Type::U64);
+            match aggregate {
+                Aggregate::Count | Aggregate::Sum { .. } => this.accumulate(acc, first),
+                Aggregate::Avg { .. } | Aggregate::Stats { .. } => {
+                    let total = this.load_scalar(mem(8), &Type::U64);
+                    this.accumulate(count, first);
+                    this.accumulate(acc, total);
+                }
+                Aggregate::Min { signed } | Aggregate::Max { signed } => {
+                    let better = match (aggregate, signed) {
+                        (Aggregate::Min { .. }, true) => Cond::SLt,
+                        (Aggregate::Min { .. }, false) => Cond::ULt,
+                        (_, true) => Cond::SGt,
+                        (_, false) => Cond::UGt,
+                    };
+                    let set = this.load_scalar(mem(8), &Type::U64);
+                    let (valid, compare, take, end) =
+                        (this.b.block(), this.b.block(), this.b.block(), this.b.block());
+                    this.b.branch_imm(Cond::Ne, set, 0, valid, end);
+                    this.b.enter(valid);
+                    let any = this.b.get(seen);
+                    this.b.branch_imm(Cond::Eq, any, 0, take, compare);
+                    this.b.enter(compare);
+                    let best = this.b.get(acc);
+                    this.b.branch(better, first, best, take, end);
+                    this.b.enter(take);
+                    this.b.set(acc, first);
+                    let one = this.b.iconst(1);
+                    this.b.set(seen, one);
+                    this.join(end);
+                }
+                Aggregate::Hist { .. } | Aggregate::LinearHist { .. } | Aggregate::Series { .. } => {
+                    this.internal("a histogram as a number", this.b.span());
+                }
+            }
+        });
+        (self.b.get(acc), self.b.get(count))
+    }
+
+    /// Does something with every CPU's copy of a value that is there.
+    pub(super) fn each_cpu(&mut self, map: MapId, key: Value, mut each: impl FnMut(&mut Self, Value)) {
+        let cpu = self.b.variable();
+        let zero = self.b.iconst(0);
+        self.b.set(cpu, zero);
         let (head, body, copy, next, end) =
             (self.b.block(), self.b.block(), self.b.block(), self.b.block(), self.b.block());
         self.b.jump(head);
@@ -212,40 +258,7 @@ impl FnLower<'_, '_> {
         let found = self.b.call(helpers::MAP_LOOKUP_PERCPU_ELEM, &[handle, key, n]);
         self.b.branch_imm(Cond::Ne, found, 0, copy, next);
         self.b.enter(copy);
-        let mem = |offset| Loc::bpf(Mem { base: found, offset });
-        let first = self.load_scalar(mem(0), &Type::U64);
-        match aggregate {
-            Aggregate::Count | Aggregate::Sum { .. } => self.accumulate(acc, first),
-            Aggregate::Avg { .. } | Aggregate::Stats { .. } => {
-                let total = self.load_scalar(mem(8), &Type::U64);
-                self.accumulate(count, first);
-                self.accumulate(acc, total);
-            }
-            Aggregate::Min { signed } | Aggregate::Max { signed } => {
-                let better = match (aggregate, signed) {
-                    (Aggregate::Min { .. }, true) => Cond::SLt,
-                    (Aggregate::Min { .. }, false) => Cond::ULt,
-                    (_, true) => Cond::SGt,
-                    (_, false) => Cond::UGt,
-                };
-                let set = self.load_scalar(mem(8), &Type::U64);
-                let (valid, compare, take) = (self.b.block(), self.b.block(), self.b.block());
-                self.b.branch_imm(Cond::Ne, set, 0, valid, next);
-                self.b.enter(valid);
-                let any = self.b.get(seen);
-                self.b.branch_imm(Cond::Eq, any, 0, take, compare);
-                self.b.enter(compare);
-                let best = self.b.get(acc);
-                self.b.branch(better, first, best, take, next);
-                self.b.enter(take);
-                self.b.set(acc, first);
-                let one = self.b.iconst(1);
-                self.b.set(seen, one);
-            }
-            Aggregate::Hist { .. } | Aggregate::LinearHist { .. } | Aggregate::Series { .. } => {
-                self.internal("a histogram as a number", self.b.span());
-            }
-        }
+        each(self, found);
         self.join(next);
         let n = self.b.get(cpu);
         let n = self.b.bin_imm(Ir::Add, n, 1);
@@ -253,7 +266,6 @@ impl FnLower<'_, '_> {
         self.b.jump(head);
         self.b.seal(head);
         self.b.enter(end);
-        (self.b.get(acc), self.b.get(count))
     }
 
     fn accumulate(&mut self, var: crate::ir::builder::Variable, value: Value) {

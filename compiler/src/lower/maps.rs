@@ -262,13 +262,14 @@ impl FnLower<'_, '_> {
                 self.b.cmp(Cond::Eq, result, zero)
             }
             (MapOp::Delete, None) => {
-                let address = self.map_lookup(map, None);
                 let size = self.m.module.maps.get(map).map_or(8, |m| m.value_size);
-                let (hit, end) = (self.b.block(), self.b.block());
-                self.b.branch_imm(Cond::Ne, address, 0, hit, end);
-                self.b.enter(hit);
-                self.zero(Mem { base: address, offset: 0 }, size);
-                self.join(end);
+                if !self.is_static(map) {
+                    let key = self.key(map, None);
+                    self.each_cpu(map, key, |this, base| this.zero(Mem { base, offset: 0 }, size));
+                    return self.b.iconst(1);
+                }
+                let base = self.b.map_value(map, 0);
+                self.zero(Mem { base, offset: 0 }, size);
                 self.b.iconst(1)
             }
             (MapOp::HasKey, None) => self.b.iconst(1),
