@@ -218,8 +218,7 @@ impl FnLower<'_, '_> {
                         (_, false) => Cond::UGt,
                     };
                     let set = this.load_scalar(mem(8), &Type::U64);
-                    let (valid, compare, take, end) =
-                        (this.b.block(), this.b.block(), this.b.block(), this.b.block());
+                    let (valid, compare, take, end) = (this.b.block(), this.b.block(), this.b.block(), this.b.block());
                     this.b.branch_imm(Cond::Ne, set, 0, valid, end);
                     this.b.enter(valid);
                     let any = this.b.get(seen);
