@@ -186,15 +186,13 @@ impl Checker<'_> {
 
     /// `base.0`.
     pub(super) fn element(&mut self, base: Expr, index: u32, span: Span) -> Option<Expr> {
-        let (len, ty) = match &base.ty {
-            Type::Tuple(members) => (members.len(), members.get(index as usize).cloned()),
-            _ => {
-                let is = self.name(&base.ty);
-                self.error("not-a-tuple", format!("`.{index}` takes a member of a tuple, not of {is}"), span)
-                    .also(base.span, format!("this is {is}"));
-                return None;
-            }
+        let Type::Tuple(members) = &base.ty else {
+            let is = self.name(&base.ty);
+            self.error("not-a-tuple", format!("`.{index}` takes a member of a tuple, not of {is}"), span)
+                .also(base.span, format!("this is {is}"));
+            return None;
         };
+        let (len, ty) = (members.len(), members.get(index as usize).cloned());
         let Some(ty) = ty else {
             self.error("tuple-index", format!("the tuple has no member {index}"), span)
                 .label(format!("it has {len}, counted from 0"));

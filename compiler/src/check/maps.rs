@@ -389,9 +389,10 @@ impl Checker<'_> {
             }
         }
         for (name, kind, aggregated, declared, stored) in found {
-            let (what, fitting) = match aggregated {
-                true => ("an aggregation, which is kept per CPU", "percpuhash or percpulruhash"),
-                false => ("a plain value, which is not kept per CPU", "hash or lruhash"),
+            let (what, fitting) = if aggregated {
+                ("an aggregation, which is kept per CPU", "percpuhash or percpulruhash")
+            } else {
+                ("a plain value, which is not kept per CPU", "hash or lruhash")
             };
             self.error("map-kind", format!("@{name} is declared as {kind}, and holds {what}"), stored)
                 .also(declared, "declared here")
