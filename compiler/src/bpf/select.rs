@@ -209,6 +209,8 @@ impl<'a> Selector<'a> {
             work.push(self.folded_address(v, offset).map_or(v, |f| f.0));
         };
         match op {
+            // A call takes the address as it is.
+            Op::Zero { addr, len, align, .. } if is_far(*len, *align) => work.push(*addr),
             Op::Load { addr, offset, .. } | Op::Zero { addr, offset, .. } => address(*addr, *offset, work),
             Op::Store { addr, offset, value, .. }
             | Op::AtomicAdd { addr, offset, value, .. }
@@ -216,6 +218,7 @@ impl<'a> Selector<'a> {
                 address(*addr, *offset, work);
                 work.push(*value);
             }
+            Op::Copy { dst, src, len, align, .. } if is_far(*len, *align) => work.extend([*dst, *src]),
             Op::Copy { dst, dst_offset, src, src_offset, .. } => {
                 address(*dst, *dst_offset, work);
                 address(*src, *src_offset, work);
@@ -565,8 +568,7 @@ impl<'a> Selector<'a> {
     }
 
     fn zero(&mut self, addr: Value, offset: i32, len: u32, align: u32) -> Result<(), Diagnostic> {
-        let pieces = pieces(len, align);
-        if pieces.len() > INLINE_MOVES {
+        if is_far(len, align) {
             // A read that fails zeroes its destination, and one from address 0 fails without a fault.
             let dst = self.far_address(addr, offset)?;
             let args = vec![dst, Source::Const(i64::from(len)), Source::Const(0)];
@@ -574,15 +576,14 @@ impl<'a> Selector<'a> {
             return Ok(());
         }
         let (base, off) = self.address(addr, offset, len)?;
-        for (at, width) in pieces {
+        for (at, width) in pieces(len, align) {
             self.emit(MOp::Store { width, base, off: off + at as i32, src: Operand::Imm(0) });
         }
         Ok(())
     }
 
     fn copy(&mut self, dst: (Value, i32), src: (Value, i32), len: u32, align: u32) -> Result<(), Diagnostic> {
-        let pieces = pieces(len, align);
-        if pieces.len() > INLINE_MOVES {
+        if is_far(len, align) {
             let to = self.far_address(dst.0, dst.1)?;
             let from = self.far_address(src.0, src.1)?;
             let args = vec![to, Source::Const(i64::from(len)), from];
@@ -591,7 +592,7 @@ impl<'a> Selector<'a> {
         }
         let (to, to_off) = self.address(dst.0, dst.1, len)?;
         let (from, from_off) = self.address(src.0, src.1, len)?;
-        for (at, width) in pieces {
+        for (at, width) in pieces(len, align) {
             let tmp = self.fresh();
             self.emit(MOp::Load { width, dst: tmp, base: from, off: from_off + at as i32 });
             self.emit(MOp::Store { width, base: to, off: to_off + at as i32, src: Operand::Reg(tmp) });
@@ -611,6 +612,11 @@ impl<'a> Selector<'a> {
         let base = self.in_reg(addr)?;
         Ok(Source::Reg(self.alu(AluOp::Add, base, Operand::Imm(offset))))
     }
+}
+
+/// Whether so many bytes are moved by a call.
+fn is_far(len: u32, align: u32) -> bool {
+    pieces(len, align).len() > INLINE_MOVES
 }
 
 /// Cuts `len` bytes at an aligned address into accesses as wide as the alignment allows.
