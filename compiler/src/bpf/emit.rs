@@ -7,6 +7,8 @@ use super::insn::{self, AluOp, Insn, Reg, RegOrImm};
 use super::mir::{Base, Callee, MBlock, MFunction, MInst, MOp, MTerm, Operand, Source, VReg};
 use super::regalloc::{Allocation, Home, SCRATCH};
 use super::{CodeReloc, FunctionCode, RelocKind};
+use std::collections::HashMap;
+
 use crate::diagnostic::Diagnostic;
 use crate::index::IndexVec;
 use crate::ir::{Cond, FuncId, Function, Width};
@@ -413,6 +415,50 @@ fn final_target(blocks: &IndexVec<MBlock, Emitted>, mut block: MBlock) -> MBlock
     block
 }
 
+/// The loops of a function as stretches of its code, each from its first block to the last that jumps back there.
+///
+/// The verifier follows a branch that is not taken at once and keeps the other side for later. A branch out of a loop that
+/// were taken would be kept in every turn, and it has room for 8192; so such a branch is laid out to be fallen into, and the
+/// way out is checked first and once.
+struct Loops {
+    position: IndexVec<MBlock, usize>,
+    /// First and last position, inner ones before those around them.
+    stretches: Vec<(usize, usize)>,
+}
+
+impl Loops {
+    fn new(blocks: &IndexVec<MBlock, Emitted>, order: &[MBlock]) -> Self {
+        let mut position: IndexVec<MBlock, usize> = vec![usize::MAX; blocks.len()].into();
+        for (at, &b) in order.iter().enumerate() {
+            position[b] = at;
+        }
+        let mut ends: HashMap<usize, usize> = HashMap::new();
+        for (at, &b) in order.iter().enumerate() {
+            let targets = match &blocks[b].end {
+                End::Jump(t) => [Some(*t), None],
+                End::Branch(_, _, t, o) => [Some(*t), Some(*o)],
+                End::Exit => [None, None],
+            };
+            for target in targets.into_iter().flatten() {
+                let first = position[final_target(blocks, target)];
+                if first <= at {
+                    ends.insert(first, at);
+                }
+            }
+        }
+        let mut stretches: Vec<(usize, usize)> = ends.into_iter().collect();
+        stretches.sort_unstable_by_key(|&(first, last)| (last - first, first));
+        Self { position, stretches }
+    }
+
+    /// Whether the jump from one block to another leaves the innermost loop around the first.
+    fn is_left(&self, from: MBlock, to: MBlock) -> bool {
+        let (from, to) = (self.position[from], self.position[to]);
+        let around = self.stretches.iter().find(|&&(first, last)| (first..=last).contains(&from));
+        around.is_some_and(|&(first, last)| !(first..=last).contains(&to))
+    }
+}
+
 /// Puts the blocks one after the other and resolves jumps.
 fn layout(
     id: FuncId,
@@ -420,7 +466,6 @@ fn layout(
     blocks: &IndexVec<MBlock, Emitted>,
     stack: u32,
 ) -> Result<FunctionCode, Diagnostic> {
-    let bug = |what: &str| Diagnostic::internal(format!("layout of `{}`: {what}", func.symbol), func.span);
     // Blocks that are still reached after threading, in order.
     let mut reached: IndexVec<MBlock, bool> = vec![false; blocks.len()].into();
     let mut work = vec![final_target(blocks, MBlock(0))];
@@ -435,6 +480,7 @@ fn layout(
         }
     }
     let order: Vec<MBlock> = blocks.ids().filter(|&b| reached[b]).collect();
+    let loops = Loops::new(blocks, &order);
     let mut insns: Vec<Insn> = Vec::new();
     let mut spans: Vec<Span> = Vec::new();
     let mut relocs = Vec::new();
@@ -475,13 +521,21 @@ fn layout(
             }
             End::Branch(cond, insn, then, otherwise) => {
                 let (then, otherwise) = (final_target(blocks, *then), final_target(blocks, *otherwise));
+                let fallen_into = if loops.is_left(b, otherwise) { otherwise } else { then };
                 match cond.inverted() {
-                    Some(inverse) if next == Some(then) && then != otherwise => {
+                    Some(inverse)
+                        if then != otherwise
+                            && (loops.is_left(b, then) || (next == Some(then) && fallen_into == then)) =>
+                    {
                         // Only the operation changes, the operands stay.
                         let template = Insn::branch(inverse, true, Reg(0), RegOrImm::Imm(0));
                         let code = (insn.code & 0x0f) | (template.code & 0xf0);
                         jumps.push((insns.len(), otherwise));
                         insns.push(Insn { code, ..*insn });
+                        if next != Some(then) {
+                            jumps.push((insns.len(), then));
+                            insns.push(Insn::goto());
+                        }
                     }
                     _ => {
                         if then != otherwise {
@@ -501,7 +555,15 @@ fn layout(
     }
     for (at, target) in jumps {
         let distance = starts[target] as i64 - at as i64 - 1;
-        let off = i16::try_from(distance).map_err(|_| bug("a jump is too far: the program is too large"))?;
+        let off = i16::try_from(distance).map_err(|_| {
+            Diagnostic::error("too-large", "this probe makes a program that is too large", func.span)
+                .note(format!(
+                    "it has {} instructions, and one must jump over {}",
+                    insns.len(),
+                    distance.unsigned_abs()
+                ))
+                .help("use `for` or `while` in place of `unroll`, or split the work over several probes")
+        })?;
         if let Some(insn) = insns.get_mut(at) {
             insn.off = off;
         }

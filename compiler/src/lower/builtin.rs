@@ -4,6 +4,7 @@ use super::scalar::int_of;
 use super::stack::Walk;
 use super::strings::{Length, capacity_of, literal};
 use super::{FnLower, Loc, Mem};
+use crate::diagnostic::Diagnostic;
 use crate::ir::{BinOp as Ir, Cond, Value, Width, helpers};
 use crate::program::ProgramKind;
 use crate::target::Arch;
@@ -17,6 +18,9 @@ const ARGV_STRING: u32 = 1024;
 pub(super) const ARGV_BYTES: u32 = 16 * ARGV_STRING;
 /// `AF_INET6`.
 const AF_INET6: i64 = 10;
+
+/// Comparisons of bytes that one search may take at most, each about ten steps out of the million that the kernel follows.
+const MAX_COMPARISONS: u32 = 1 << 16;
 
 impl FnLower<'_, '_> {
     /// A builtin with a scalar result, or none.
@@ -339,10 +343,7 @@ impl FnLower<'_, '_> {
 
     /// Naive search of a short needle; both loops have constant bounds.
     fn contains(&mut self, haystack: &Expr, needle: &Expr) -> Value {
-        let Some(needle) = literal(needle) else {
-            self.internal("strcontains() with a needle that is not constant", needle.span);
-            return self.b.iconst(0);
-        };
+        let Some(needle) = literal(needle) else { return self.contains_any(haystack, needle) };
         let capacity = capacity_of(&haystack.ty).max(1);
         let temp = self.string_temp(&haystack.ty);
         self.string_into(haystack, temp, capacity);
@@ -368,6 +369,64 @@ impl FnLower<'_, '_> {
         self.b.enter(next);
         let first = self.byte_at(temp, n);
         let more = self.b.block();
+        self.b.branch_imm(Cond::Ne, first, 0, more, end);
+        self.b.enter(more);
+        let n = self.b.bin_imm(Ir::Add, n, 1);
+        self.b.set(i, n);
+        self.b.jump(head);
+        self.b.seal(head);
+        self.b.enter(found);
+        let one = self.b.iconst(1);
+        self.b.set(result, one);
+        self.join(end);
+        self.b.get(result)
+    }
+
+    /// The same for a needle that is not constant. The kernel follows every turn of both loops: there is a limit to them.
+    fn contains_any(&mut self, haystack: &Expr, needle: &Expr) -> Value {
+        let (size, needle_size) = (capacity_of(&haystack.ty).max(1), capacity_of(&needle.ty).max(1));
+        if size.saturating_mul(needle_size) > MAX_COMPARISONS {
+            let message = "strcontains() of two long strings is too much for the kernel to check";
+            self.m.diagnostics.push(
+                Diagnostic::error("too-complex", message, needle.span)
+                    .label(format!("up to {needle_size} bytes, to be looked for in {size}"))
+                    .help("give one of them a length, `str(pointer, 32)`, or lower max_strlen"),
+            );
+            return self.b.iconst(0);
+        }
+        // Room for a needle at the last place.
+        let temp = self.indexed_bytes(size + needle_size);
+        self.string_into(haystack, temp, size);
+        let wanted = self.local_string(needle);
+        let (i, j, result) = (self.b.variable(), self.b.variable(), self.b.variable());
+        let zero = self.b.iconst(0);
+        self.b.set(i, zero);
+        self.b.set(result, zero);
+        let [head, at, inner, compare, step, same, next, more, found, end] = std::array::from_fn(|_| self.b.block());
+        self.b.jump(head);
+        self.b.switch_to(head);
+        let n = self.b.get(i);
+        self.b.branch_imm(Cond::ULt, n, i64::from(size), at, end);
+        self.b.enter(at);
+        let start = self.b.bin(Ir::Add, temp.base, n);
+        self.b.set(j, zero);
+        self.b.jump(inner);
+        self.b.switch_to(inner);
+        let m = self.b.get(j);
+        self.b.branch_imm(Cond::ULt, m, i64::from(needle_size), compare, found);
+        self.b.enter(compare);
+        let byte = self.byte_at(wanted, m);
+        self.b.branch_imm(Cond::Eq, byte, 0, found, same);
+        self.b.enter(same);
+        let have = self.byte_at(Mem { base: start, offset: temp.offset }, m);
+        self.b.branch(Cond::Eq, have, byte, step, next);
+        self.b.enter(step);
+        let m = self.b.bin_imm(Ir::Add, m, 1);
+        self.b.set(j, m);
+        self.b.jump(inner);
+        self.b.seal(inner);
+        self.b.enter(next);
+        let first = self.b.load(Width::W1, start, temp.offset);
         self.b.branch_imm(Cond::Ne, first, 0, more, end);
         self.b.enter(more);
         let n = self.b.bin_imm(Ir::Add, n, 1);

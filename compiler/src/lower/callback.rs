@@ -154,7 +154,7 @@ impl FnLower<'_, '_> {
                 }
                 Some(Captured::Address(at)) => {
                     let word = b.load(Width::W8, address, at);
-                    if matches!(self.vars.get(id), Some(Home::Register(_))) {
+                    if declared.ty.is_scalar() {
                         let v = b.variable();
                         b.set(v, word);
                         Home::Register(v)
@@ -162,7 +162,8 @@ impl FnLower<'_, '_> {
                         Home::Outer(word)
                     }
                 }
-                None => self.m.home(&mut b, declared),
+                None if declared.ty.is_scalar() => Home::Register(b.variable()),
+                None => Home::Memory(b.slot(self.m.size(&declared.ty), 8, false)),
             };
             homes.push(home);
         }

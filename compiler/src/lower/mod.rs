@@ -39,7 +39,7 @@ use crate::program::{
     self, Action, ActionId, Config, Counter, Manifest, MapDesc, MapId, MapRole, ProgramDesc, ProgramKind,
 };
 use crate::target::{Arch, Feature, PidNamespace, Target};
-use crate::typed::{StmtKind, TypedMap, TypedProgram, TypedScript, TypedVar, VarId};
+use crate::typed::{StmtKind, TypedMap, TypedProgram, TypedScript, VarId};
 use crate::types::layout::{self, TupleLayout};
 use crate::types::{AddrSpace, Type, value};
 
@@ -301,16 +301,18 @@ impl<'a> ModuleLower<'a> {
     }
 
     fn variables(&self, b: &mut FunctionBuilder, program: &TypedProgram) -> IndexVec<VarId, Home> {
-        program.vars.iter().map(|var| self.home(b, var)).collect::<Vec<Home>>().into()
-    }
-
-    /// Where a variable of this function lives.
-    fn home(&self, b: &mut FunctionBuilder, var: &TypedVar) -> Home {
-        if var.ty.is_scalar() && !var.addressed {
-            Home::Register(b.variable())
-        } else {
-            Home::Memory(b.slot(self.size(&var.ty), 8, false))
-        }
+        let homes: Vec<Home> = program
+            .vars
+            .iter()
+            .map(|var| {
+                if var.ty.is_scalar() {
+                    Home::Register(b.variable())
+                } else {
+                    Home::Memory(b.slot(self.size(&var.ty), 8, false))
+                }
+            })
+            .collect();
+        homes.into()
     }
 
     fn finish(mut self) -> Result<Lowered, Diagnostics> {

@@ -10,6 +10,13 @@ use crate::types::{AddrSpace, IntType, Type};
 /// Capacity of `comm` in bytes: `TASK_COMM_LEN` of the kernel.
 pub(super) const COMM_LEN: u32 = 16;
 
+/// Bytes compared at a time.
+const WORD: u32 = 8;
+/// The lowest bit of every byte of a word.
+const LOW_BITS: i64 = 0x0101_0101_0101_0101;
+/// The highest bit of every byte of a word.
+const HIGH_BITS: i64 = 0x8080_8080_8080_8080_u64 as i64;
+
 /// What is known of a string just written.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Length {
@@ -255,30 +262,66 @@ impl FnLower<'_, '_> {
         self.b.jump(yes);
     }
 
-    /// Compares byte by byte up to the terminator or the limit.
+    /// Compares up to the terminator or the limit, by words: the kernel follows every turn of the loop before it runs the
+    /// program, so that turns are dear.
     pub(super) fn bytes_equal(&mut self, a: Mem, b: Mem, limit: u32, yes: Block, no: Block) {
         self.b.mark_indexed(a.base);
         self.b.mark_indexed(b.base);
+        let whole = limit / WORD * WORD;
+        if whole > 0 {
+            self.words_equal(a, b, whole, yes, no);
+        }
+        for at in whole..limit {
+            let (same, next) = (self.b.block(), self.b.block());
+            let x = self.b.load(Width::W1, a.base, a.offset + at as i32);
+            let y = self.b.load(Width::W1, b.base, b.offset + at as i32);
+            self.b.branch(Cond::Eq, x, y, same, no);
+            self.b.enter(same);
+            self.b.branch_imm(Cond::Eq, x, 0, yes, next);
+            self.b.enter(next);
+        }
+        self.b.jump(yes);
+    }
+
+    /// Compares `whole` bytes, or fewer up to the terminator, and goes on behind the loop when all are equal and none is zero.
+    fn words_equal(&mut self, a: Mem, b: Mem, whole: u32, yes: Block, no: Block) {
         let i = self.b.variable();
         let zero = self.b.iconst(0);
         self.b.set(i, zero);
-        let (head, body, same, next) = (self.b.block(), self.b.block(), self.b.block(), self.b.block());
+        let (head, body, over, next, out) =
+            (self.b.block(), self.b.block(), self.b.block(), self.b.block(), self.b.block());
         self.b.jump(head);
         self.b.switch_to(head);
         let n = self.b.get(i);
-        self.b.branch_imm(Cond::ULt, n, i64::from(limit), body, yes);
+        self.b.branch_imm(Cond::ULt, n, i64::from(whole), body, out);
         self.b.enter(body);
-        let x = self.byte_at(a, n);
-        let y = self.byte_at(b, n);
-        self.b.branch(Cond::Eq, x, y, same, no);
-        self.b.enter(same);
-        self.b.branch_imm(Cond::Eq, x, 0, yes, next);
+        let x = self.word_at(a, n);
+        let y = self.word_at(b, n);
+        let different = self.b.bin(Ir::Xor, x, y);
+        // The lowest bit that is set marks the first byte that is zero.
+        let borrowed = self.b.bin_imm(Ir::Sub, x, LOW_BITS);
+        let inverse = self.b.bin_imm(Ir::Xor, x, -1);
+        let marks = self.b.bin(Ir::And, borrowed, inverse);
+        let zeros = self.b.bin_imm(Ir::And, marks, HIGH_BITS);
+        let either = self.b.bin(Ir::Or, different, zeros);
+        self.b.branch_imm(Cond::Eq, either, 0, next, over);
         self.b.enter(next);
-        let n = self.b.bin_imm(Ir::Add, n, 1);
+        let n = self.b.bin_imm(Ir::Add, n, i64::from(WORD));
         self.b.set(i, n);
         self.b.jump(head);
         self.b.seal(head);
-        // The caller goes on from `yes` or `no`.
+        // Equal if the bytes up to the first zero are. Without a zero the mask is all ones, and some byte differs.
+        self.b.enter(over);
+        let before = self.b.bin_imm(Ir::Sub, zeros, 1);
+        let mask = self.b.bin(Ir::Xor, zeros, before);
+        let counted = self.b.bin(Ir::And, different, mask);
+        self.b.branch_imm(Cond::Eq, counted, 0, yes, no);
+        self.b.enter(out);
+    }
+
+    fn word_at(&mut self, mem: Mem, index: Value) -> Value {
+        let base = self.b.bin(Ir::Add, mem.base, index);
+        self.b.load(Width::W8, base, mem.offset)
     }
 
     pub(super) fn byte_at(&mut self, mem: Mem, index: Value) -> Value {
