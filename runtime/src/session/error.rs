@@ -102,6 +102,9 @@ fn rejected(text: &str, log: &str, error: &io::Error, verbose: bool) -> Diagnost
         return Diagnostic::error("load", text, None)
             .help("loading a tracing program needs root, or the capabilities CAP_BPF and CAP_PERFMON");
     }
+    if let Some(limit) = limit(log, error) {
+        return too_complex(log, limit, verbose);
+    }
     let mut d = Diagnostic::new(Severity::Internal, "rejected", text, None);
     if let Some(line) = script_line(log) {
         d.notes.push(format!("while checking {line}"));
@@ -114,6 +117,36 @@ fn rejected(text: &str, log: &str, error: &io::Error, verbose: bool) -> Diagnost
     } else {
         d.help.push("run again with -v for the verifier's log, and please report this script".into());
     }
+    d
+}
+
+/// Which of the verifier's limits a correct program has reached: what the log says of each, and what it means.
+const LIMITS: [(&str, &str); 3] = [
+    ("BPF program is too large", "it needs more than a million steps to check it"),
+    ("jumps is too complex", "it has more open branches than the kernel follows"),
+    ("too many states", "it meets more states than the kernel remembers"),
+];
+
+fn limit(log: &str, error: &io::Error) -> Option<&'static str> {
+    let said = LIMITS.iter().find(|(words, _)| log.contains(words)).map(|(_, meaning)| *meaning);
+    said.or_else(|| {
+        (error.raw_os_error() == Some(libc::E2BIG)).then_some("it has more instructions than the kernel takes")
+    })
+}
+
+/// The script asks for more than the kernel checks in one program: nobody's bug, and there are ways out.
+fn too_complex(log: &str, limit: &str, verbose: bool) -> Diagnostic {
+    let mut d = Diagnostic::error("too-complex", "this probe is too complex for the kernel to check", None);
+    d.notes.push(format!("the kernel follows every way through a program before it runs it: {limit}"));
+    if let Some(line) = script_line(log) {
+        d.notes.push(format!("it gave up in {line}"));
+    }
+    if verbose {
+        d.notes.push(format!("the verifier's log:\n{log}"));
+    }
+    d.help.push("make loops shorter, and loops and conditions inside of loops fewer".into());
+    d.help.push("lower max_strlen where strings are compared in loops: `config = { max_strlen = 64 }`".into());
+    d.help.push("split the work over several probes; what they share goes into maps".into());
     d
 }
 
@@ -179,6 +212,27 @@ processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_stat
         assert_eq!(d.severity, Severity::Internal);
         assert_eq!(d.notes.len(), 2);
         assert!(error.to_diagnostic(true).notes.iter().any(|n| n.contains("processed 2 insns")));
+    }
+
+    #[test]
+    fn a_limit_of_the_kernel_is_no_bug() {
+        let cases = [
+            (
+                libc::EFAULT,
+                "; $i++; @ a.bt:3\n7: (07) r1 += 1\nThe sequence of 8193 jumps is too complex.\n",
+                "open branches",
+            ),
+            (libc::E2BIG, "; $i++; @ a.bt:3\nBPF program is too large. Processed 1000001 insn\n", "a million steps"),
+            (libc::E2BIG, "; $i++; @ a.bt:3\n", "more instructions"),
+        ];
+        for (errno, log, meaning) in cases {
+            let error = io::Error::from_raw_os_error(errno);
+            let d = SessionError::Rejected { program: "p0".into(), error, log: log.into() }.to_diagnostic(false);
+            assert_eq!((d.severity, d.code), (Severity::Error, "too-complex"));
+            assert!(d.notes.iter().any(|n| n.contains(meaning)), "{:?}", d.notes);
+            assert!(d.notes.iter().any(|n| n == "it gave up in a.bt:3: $i++;"), "{:?}", d.notes);
+            assert_eq!(d.help.len(), 3);
+        }
     }
 
     #[test]
