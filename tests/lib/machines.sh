@@ -15,9 +15,10 @@ make_initramfs() {
     mkdir -p "$root"/{bin,proc,sys,dev,tmp,etc,root,tests}
     cp /bin/busybox "$root/bin/busybox"
     for program in $(busybox --list); do ln -s busybox "$root/bin/$program" 2> /dev/null; done
-    for program in tapline cases workload; do
+    for program in tapline cases workload generate; do
         if [ -x "$bin/$program" ]; then cp "$bin/$program" "$root/bin/$program"; fi
     done
+    if [ -f "$bin/generated" ]; then cp "$bin/generated" "$root/tests/generated"; fi
     ln -sf tapline "$root/bin/bpftrace"
     cp "$here/lib/init" "$root/init"
     chmod +x "$root/init"

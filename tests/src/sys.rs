@@ -178,3 +178,20 @@ pub extern "C" fn workload_nest(depth: u32) -> u32 {
     }
     std::hint::black_box(workload_nest(depth - 1)) + 1
 }
+
+/// A page of this process at a fixed address, with these contents, to be read by a traced program. It stays for good.
+pub fn page_at(address: usize, contents: &[u8; 4096]) -> io::Result<()> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    let wanted = std::ptr::without_provenance_mut(address);
+    // SAFETY: the kernel refuses an address where something is mapped already.
+    let page = unsafe { libc::mmap(wanted, contents.len(), libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+    if page == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    if page != wanted {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    // SAFETY: the page has just been mapped writable, and nobody else knows of it.
+    unsafe { page.cast::<[u8; 4096]>().write(*contents) };
+    Ok(())
+}

@@ -86,8 +86,6 @@ pub(crate) struct Checker<'a> {
     pub(crate) diagnostics: Diagnostics,
     pub(crate) scope: Scope,
     pub(crate) unit: Unit,
-    /// Variables that were read in this pass and have no type.
-    untyped: Vec<(String, Span)>,
     /// `probe` is a string everywhere, one program per attach point that uses it.
     probe_is_text: bool,
     /// Something asked for `probe` as a string.
@@ -108,7 +106,6 @@ impl<'a> Checker<'a> {
             diagnostics: Diagnostics::new(),
             scope: Scope::default(),
             unit: Unit::default(),
-            untyped: Vec::new(),
             probe_is_text: false,
             wants_probe_text: false,
         }
@@ -127,7 +124,6 @@ impl<'a> Checker<'a> {
         for _ in 0..MAX_PASSES {
             self.diagnostics.clone_from(&before);
             self.actions = IndexVec::new();
-            self.untyped.clear();
             self.maps.begin_pass();
             let mut programs = Vec::new();
             let mut changed = false;
@@ -147,23 +143,12 @@ impl<'a> Checker<'a> {
             changed |= self.maps.end_pass();
             if !changed && !self.maps.settle_unknown() {
                 self.report_maps();
-                self.report_untyped();
                 return programs;
             }
         }
         self.error("unsettled", "the types of this script do not settle", self.unit.span)
             .note("some variable or map grows with every assignment, for instance a tuple that contains itself");
         Vec::new()
-    }
-
-    /// Variables that never got a value. What an erroneous statement would have given is not known either, and not worth a message.
-    fn report_untyped(&mut self) {
-        let failed = self.diagnostics.iter().any(Diagnostic::is_error);
-        for (name, span) in std::mem::take(&mut self.untyped).into_iter().filter(|_| !failed) {
-            self.error("untyped-variable", format!("${name} has no type"), span)
-                .label("nothing is ever assigned to it")
-                .help(format!("assign a value first, or say what it is: `let ${name} : int64;`"));
-        }
     }
 
     /// One program, in the current unit.
@@ -174,7 +159,6 @@ impl<'a> Checker<'a> {
         let predicate = probe.and_then(|p| p.predicate.as_ref()).and_then(|e| self.condition(e));
         let mut body = probe.map_or_else(crate::typed::Block::default, |p| self.probe_body(&p.body));
         self.initialise_hoisted(&mut body);
-        self.untyped.extend(self.scope.untyped());
         TypedProgram {
             kind: self.unit.kind,
             probes: self.unit.points.clone(),

@@ -1,9 +1,10 @@
 //! Runs functions of the IR over simulated memory: the oracle for passes and code generation. Helpers come from a [`Host`];
-//! `bpf_loop` is built in, since it calls back.
+//! `bpf_loop` and `bpf_for_each_map_elem` are built in, since they call back.
 //!
 //! An address is a region's number in the upper 32 bits and an offset in the lower, so that a stray access is an error and
 //! never another region's bytes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{Block, FuncId, Function, Helper, Module, Op, Target, Terminator, Value, Width, eval, helpers};
@@ -63,6 +64,8 @@ struct Region {
 #[derive(Default)]
 pub struct Memory {
     regions: Vec<Region>,
+    /// By map number: the only value of an array map, made on first use.
+    map_values: BTreeMap<u32, u64>,
 }
 
 impl Memory {
@@ -70,6 +73,15 @@ impl Memory {
     pub fn add(&mut self, bytes: Vec<u8>, writable: bool) -> u64 {
         self.regions.push(Region { bytes, writable });
         (self.regions.len() as u64) << 32
+    }
+    /// Address of an array map's only value of `size` bytes.
+    pub fn map_value(&mut self, map: MapId, size: u32) -> u64 {
+        if let Some(&addr) = self.map_values.get(&map.0) {
+            return addr;
+        }
+        let addr = self.add(vec![0; size as usize], true);
+        self.map_values.insert(map.0, addr);
+        addr
     }
     /// The bytes at an address.
     pub fn read(&self, addr: u64, len: u32) -> Result<&[u8], InterpError> {
@@ -108,6 +120,11 @@ impl Memory {
 pub trait Host {
     /// Performs a call. A map's handle is [`Interp::map_handle`].
     fn call(&mut self, helper: Helper, args: &[u64], memory: &mut Memory) -> Result<u64, InterpError>;
+
+    /// Addresses of the keys and values of a hash map, for `bpf_for_each_map_elem`.
+    fn elements(&mut self, _map: MapId, _memory: &mut Memory) -> Result<Vec<(u64, u64)>, InterpError> {
+        Err(InterpError::Helper(helpers::FOR_EACH_MAP_ELEM))
+    }
 }
 
 /// Knows no helper.
@@ -124,7 +141,6 @@ pub struct Interp<'a, H> {
     pub memory: Memory,
     /// The helpers.
     pub host: H,
-    values: IndexVec<MapId, Option<u64>>,
     rodata: u64,
     steps: u64,
 }
@@ -134,7 +150,7 @@ impl<'a, H: Host> Interp<'a, H> {
     pub fn new(module: &'a Module, host: H, steps: u64) -> Self {
         let mut memory = Memory::default();
         let rodata = memory.add(module.rodata.clone(), false);
-        Self { module, memory, host, values: vec![None; module.maps.len()].into(), rodata, steps }
+        Self { module, memory, host, rodata, steps }
     }
 
     /// What [`Op::Map`] yields.
@@ -144,14 +160,8 @@ impl<'a, H: Host> Interp<'a, H> {
 
     /// Address of an array map's only value, made on first use.
     pub fn map_value(&mut self, map: MapId) -> Result<u64, InterpError> {
-        let missing = || InterpError::Unsupported(format!("{map}"));
-        if let Some(addr) = self.values.get(map).copied().ok_or_else(missing)? {
-            return Ok(addr);
-        }
-        let size = self.module.maps.get(map).ok_or_else(missing)?.value_size;
-        let addr = self.memory.add(vec![0; size as usize], true);
-        self.values[map] = Some(addr);
-        Ok(addr)
+        let size = self.module.maps.get(map).ok_or_else(|| InterpError::Unsupported(map.to_string()))?.value_size;
+        Ok(self.memory.map_value(map, size))
     }
 
     /// Runs a function to its return value.
@@ -239,6 +249,7 @@ impl<'a, H: Host> Interp<'a, H> {
             Op::Rodata(offset) => self.rodata + u64::from(*offset),
             Op::FuncAddr(f) => FUNC_HANDLE | u64::from(f.0),
             Op::Call(helpers::LOOP, values) => self.bpf_loop(&args(values)?, depth)?,
+            Op::Call(helpers::FOR_EACH_MAP_ELEM, values) => self.for_each(&args(values)?, depth)?,
             Op::Call(helper, values) => self.host.call(*helper, &args(values)?, &mut self.memory)?,
             Op::CallSub(f, values) => self.call(*f, &args(values)?, depth + 1)?,
             Op::CallKfunc(id, _) => return Err(InterpError::Unsupported(format!("kernel function {id}"))),
@@ -257,6 +268,21 @@ impl<'a, H: Host> Interp<'a, H> {
             }
         }
         Ok(count)
+    }
+
+    /// `bpf_for_each_map_elem(map, callback, context, flags)`: elements visited, a callback that returns 1 ends it.
+    fn for_each(&mut self, args: &[u64], depth: u32) -> Result<u64, InterpError> {
+        let &[map, callback, context, _] = args else {
+            return Err(InterpError::Unsupported("arguments of bpf_for_each_map_elem".into()));
+        };
+        let func = FuncId((callback & u64::from(u32::MAX)) as u32);
+        let elements = self.host.elements(MapId(map as u32), &mut self.memory)?;
+        for (turn, (key, value)) in elements.iter().enumerate() {
+            if self.call(func, &[map, *key, *value, context], depth + 1)? != 0 {
+                return Ok(turn as u64 + 1);
+            }
+        }
+        Ok(elements.len() as u64)
     }
 }
 
