@@ -95,6 +95,19 @@ pub enum ProgramKind {
     SyscallExit,
     /// `perf_event` program.
     PerfEvent,
+    /// `tracing` program that a kernel function calls when it is entered.
+    Fentry,
+    /// `tracing` program that a kernel function calls when it returns.
+    Fexit,
+    /// `tracing` program that the kernel calls for each of its objects of a kind.
+    Iter,
+}
+
+impl ProgramKind {
+    /// The program is made for one attach point: what it is loaded with says which.
+    pub fn is_single(self) -> bool {
+        matches!(self, Self::RawTpRun | Self::Fentry | Self::Fexit | Self::Iter)
+    }
 }
 
 /// One attach point.
@@ -127,6 +140,22 @@ pub enum Attach {
         module: Option<String>,
         /// Bytes after the function's start.
         offset: u64,
+    },
+    /// Kernel function that BTF describes.
+    Function {
+        /// Its name.
+        function: String,
+        /// Kernel module; `None` for the kernel itself.
+        module: Option<String>,
+        /// Its id in the BTF of the module or of the kernel.
+        btf_id: u32,
+    },
+    /// All objects that the kernel has of a kind, once.
+    Iter {
+        /// The kind.
+        name: String,
+        /// Id of the iterator's function in the kernel's BTF.
+        btf_id: u32,
     },
     /// Kernel tracepoint.
     Tracepoint {

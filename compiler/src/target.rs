@@ -9,6 +9,8 @@ mod similar;
 pub use glob::Glob;
 pub use similar::similar;
 
+use std::rc::Rc;
+
 use crate::types::btf::Btf;
 
 /// Why the target cannot answer.
@@ -116,6 +118,15 @@ pub trait Target {
     fn arch(&self) -> Arch;
     /// Types of the kernel; `None` on a kernel without BTF.
     fn btf(&self) -> Option<&Btf>;
+    /// Types that a module of the kernel adds to it; `None` when it is not loaded or has none.
+    fn module_btf(&self, module: &str) -> Option<Rc<Btf>> {
+        let _ = module;
+        None
+    }
+    /// Loaded modules that have types of their own, sorted.
+    fn modules_with_btf(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// Text of `events/<category>/<event>/format`.
     fn tracepoint_format(&self, category: &str, event: &str) -> Result<String, TargetError>;
     /// Names that match a glob (`*`, `?`, `[…]`), sorted, without duplicates. A pattern without wildcards answers whether

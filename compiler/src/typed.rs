@@ -49,11 +49,19 @@ pub struct Limits {
     pub time_series: bool,
     /// Presentation of stacks where the script does not say.
     pub stack_mode: StackMode,
+    /// Programs of a script, at most.
+    pub max_programs: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_strlen: 1024, max_map_keys: 4096, time_series: true, stack_mode: StackMode::Bpftrace }
+        Self {
+            max_strlen: 1024,
+            max_map_keys: 4096,
+            time_series: true,
+            stack_mode: StackMode::Bpftrace,
+            max_programs: 1024,
+        }
     }
 }
 

@@ -32,10 +32,7 @@ const FEATURES: &[Feature] = &[
     },
     Feature { name: "uprobe", present: || pmu("uprobe") },
     Feature { name: "uprobe.multi", present: || pmu("uprobe") && symbol("bpf_uprobe_multi_link_attach") },
-    Feature {
-        name: "fentry",
-        present: || symbol("register_ftrace_direct") && in_tracefs("available_filter_functions"),
-    },
+    Feature { name: "fentry", present: || symbol("register_ftrace_direct") && traceable_functions() },
     Feature { name: "btf", present: || Path::new("/sys/kernel/btf/vmlinux").exists() },
     Feature { name: "hardware", present: || pmu("cpu") || pmu("cpu_core") },
     Feature {
@@ -55,6 +52,16 @@ fn pmu(name: &str) -> bool {
 
 fn in_tracefs(path: &str) -> bool {
     TRACEFS.iter().any(|root| Path::new(root).join(path).exists())
+}
+
+/// Whether the kernel can trace any function: its list is there, and empty, where it can not.
+fn traceable_functions() -> bool {
+    TRACEFS.iter().any(|root| {
+        let mut first = [0u8; 1];
+        std::fs::File::open(Path::new(root).join("available_filter_functions"))
+            .and_then(|mut file| std::io::Read::read(&mut file, &mut first))
+            .is_ok_and(|count| count > 0)
+    })
 }
 
 /// Whether the kernel has a symbol of this name, whatever its address.

@@ -9,6 +9,7 @@ use super::{Checker, constant, convert};
 use crate::expand::Context;
 use crate::probes::Access;
 use crate::probes::access::{self, Place};
+use crate::probes::iter;
 use crate::probes::registers::registers;
 use crate::program::ProgramKind;
 use crate::similar::closest;
@@ -16,6 +17,7 @@ use crate::target::TargetError;
 use crate::typed::{Expr, ExprKind, Op};
 use crate::types::layout::size_of;
 use crate::types::record::{is_data_loc, parse_format, record_fields};
+use crate::types::table::Prototype;
 use crate::types::{AddrSpace, IntType, Type};
 
 /// The first bytes of a tracepoint's record hold a pointer of the kernel's while a program runs.
@@ -23,6 +25,9 @@ const HIDDEN_BYTES: u32 = 8;
 
 /// Where the raw tracepoint `sys_exit` has the result.
 const SYSCALL_RESULT: u32 = 8;
+
+/// A parameter: the number of its first word, its name and its type.
+type Argument = (u32, String, Type);
 
 impl Checker<'_> {
     /// The address space of numbers that are used as addresses.
@@ -85,6 +90,9 @@ impl Checker<'_> {
     /// `retval`.
     pub(crate) fn return_value(&mut self, span: Span) -> Option<Expr> {
         self.require(Access::Retval, "retval", span)?;
+        if let Context::Trampoline { module, function, .. } = self.unit.context.clone() {
+            return self.typed_result(module.as_deref(), &function, span);
+        }
         let offset = access::return_value(&self.unit.context, self.target.arch())?;
         Some(Self::context_word(offset, Type::U64, span))
     }
@@ -112,8 +120,24 @@ impl Checker<'_> {
                 .also(at, "this probe has no context");
             return None;
         }
+        if let Context::Iterator { name } = self.unit.context.clone() {
+            let ty = self.types.composite(&iter::context(&name), false)?;
+            return Some(Self::context_address(0, ty, span));
+        }
         let ty = Type::Ptr(Rc::new(Type::U64), AddrSpace::Ctx);
         Some(Expr { kind: ExprKind::Context, ty, span })
+    }
+
+    /// The first object that an iterator hands to a program. It is null in the last run, which says that there are no more.
+    pub(super) fn iterated(&mut self) -> Option<Expr> {
+        let Context::Iterator { .. } = self.unit.context else { return None };
+        let span = self.unit.point_span;
+        let context = self.raw_context(span)?;
+        let Type::Ptr(target, _) = &context.ty else { return None };
+        let Type::Struct(id) = **target else { return None };
+        let fields = self.types.fields(id)?;
+        let first = fields.iter().find(|f| f.name != "meta" && matches!(f.ty, Type::Ptr(..)))?.name.clone();
+        self.field_of(context, &first, span, span)
     }
 
     /// `func`.
@@ -163,22 +187,11 @@ impl Checker<'_> {
                 self.argument_named(&format!("rawtracepoint:{event}"), &arguments, name, span)
             }
             Context::KernelEntry { function } => {
-                let Some((params, _)) = self.types.function(&function) else {
-                    self.no_prototype(&format!("function {function}"), args);
-                    return None;
-                };
-                let mut at = 0u32;
-                let mut arguments = Vec::new();
-                for (own, ty) in params {
-                    // Small structs travel in registers, one word each.
-                    let words = if matches!(ty, Type::Struct(_)) {
-                        size_of(&ty, &self.types.aggregates).div_ceil(8)
-                    } else {
-                        1
-                    };
-                    arguments.push((at, own, ty));
-                    at = at.saturating_add(words);
-                }
+                let (arguments, _) = self.arguments(None, &function, args)?;
+                self.argument_named(&function, &arguments, name, span)
+            }
+            Context::Trampoline { module, function, .. } => {
+                let (arguments, _) = self.arguments(module.as_deref(), &function, args)?;
                 self.argument_named(&function, &arguments, name, span)
             }
             _ => None,
@@ -199,8 +212,12 @@ impl Checker<'_> {
                 self.types.raw_tracepoint(&event).unwrap_or_default().into_iter().filter_map(by_value).collect()
             }
             Context::KernelEntry { function } => {
-                let params = self.types.function(&function).map(|(params, _)| params).unwrap_or_default();
-                params.into_iter().filter_map(by_value).collect()
+                let prototype = self.types.function(None, &function);
+                prototype.map(|it| it.params).unwrap_or_default().into_iter().filter_map(by_value).collect()
+            }
+            Context::Trampoline { module, function, .. } => {
+                let arguments = self.arguments(module.as_deref(), &function, span)?.0;
+                arguments.into_iter().map(|(_, name, _)| name).filter(|name| !name.is_empty()).collect()
             }
             _ => Vec::new(),
         };
@@ -226,18 +243,74 @@ impl Checker<'_> {
         Some(Expr { kind: ExprKind::Tuple(members.into_iter().map(|(_, value)| value).collect()), ty, span })
     }
 
+    /// The parameters of a kernel function, each with the number of its first word, and the number of the words.
+    fn arguments(&mut self, module: Option<&str>, function: &str, span: Span) -> Option<(Vec<Argument>, u32)> {
+        let Some(Prototype { params, .. }) = self.types.function(module, function) else {
+            self.no_prototype(&format!("function {function}"), span);
+            return None;
+        };
+        let mut at = 0u32;
+        let mut arguments = Vec::new();
+        for (own, ty) in params {
+            // Small structs travel in registers, one word each.
+            let words =
+                if matches!(ty, Type::Struct(_)) { size_of(&ty, &self.types.aggregates).div_ceil(8) } else { 1 };
+            arguments.push((at, own, ty));
+            at = at.saturating_add(words);
+        }
+        Some((arguments, at))
+    }
+
+    /// `retval` with the type that the function returns.
+    fn typed_result(&mut self, module: Option<&str>, function: &str, span: Span) -> Option<Expr> {
+        let (_, words) = self.arguments(module, function, span)?;
+        let ret = self.types.function(module, function)?.ret;
+        if ret == Type::Void {
+            self.error("no-result", format!("`{function}` returns nothing"), span).label("there is no value");
+            return None;
+        }
+        self.argument_value(words, &ret, span)
+    }
+
+    /// The value that begins with word `n` of the context.
+    fn argument_value(&mut self, n: u32, ty: &Type, span: Span) -> Option<Expr> {
+        let by_value = matches!(ty, Type::Struct(_));
+        if let Context::Trampoline { .. } = self.unit.context
+            && (by_value || matches!(ty, Type::Ptr(..)))
+        {
+            return Some(Self::context_copy(n.saturating_mul(8), ty.clone(), span));
+        }
+        if !ty.is_scalar() {
+            return None;
+        }
+        let place = access::argument(&self.unit.context, self.target.arch(), n)?;
+        Some(convert(Self::word_at(place, span), ty))
+    }
+
+    /// A value of the context, read like any other memory of the kernel. What the verifier takes for a pointer to a kernel's object
+    /// when it is loaded, and then allows no arithmetic with, is a number so.
+    fn context_copy(offset: u32, ty: Type, span: Span) -> Expr {
+        let address = Self::context_address(offset, ty.clone(), span);
+        Expr { kind: ExprKind::Deref(Box::new(address)), ty, span }
+    }
+
+    fn context_address(offset: u32, ty: Type, span: Span) -> Expr {
+        let pointer = Type::Ptr(Rc::new(Type::Void), AddrSpace::Ctx);
+        let context = Expr { kind: ExprKind::Context, ty: pointer, span };
+        let address = Expr { kind: ExprKind::Cast(Box::new(context)), ty: Type::U64, span };
+        let bytes = constant::typed_int(i128::from(offset), IntType::U64, span);
+        let sum = ExprKind::Binary(crate::typed::BinOp::Add, Box::new(address), Box::new(bytes));
+        let sum = Expr { kind: sum, ty: Type::U64, span };
+        let pointer = Type::Ptr(Rc::new(ty), AddrSpace::Kernel);
+        Expr { kind: ExprKind::Cast(Box::new(sum)), ty: pointer, span }
+    }
+
     fn no_prototype(&mut self, what: &str, span: Span) {
         self.error("no-prototype", format!("the kernel's BTF does not name the arguments of {what}"), span)
             .help("use `arg0`, `arg1` and so on, with casts");
     }
 
-    fn argument_named(
-        &mut self,
-        owner: &str,
-        arguments: &[(u32, String, Type)],
-        name: &ast::Name,
-        span: Span,
-    ) -> Option<Expr> {
+    fn argument_named(&mut self, owner: &str, arguments: &[Argument], name: &ast::Name, span: Span) -> Option<Expr> {
         let Some((n, _, ty)) = arguments.iter().find(|(_, own, _)| *own == name.node).cloned() else {
             let names: Vec<&str> = arguments.iter().map(|(_, own, _)| own.as_str()).collect();
             let close = closest(&name.node, names.iter().copied()).map(str::to_owned);
@@ -247,17 +320,13 @@ impl Checker<'_> {
                 .suggest(close);
             return None;
         };
-        let place = access::argument(&self.unit.context, self.target.arch(), n)?;
-        let word = Self::word_at(place, span);
-        match ty {
-            ty if ty.is_scalar() => Some(convert(word, &ty)),
-            _ => {
-                let is = self.name(&ty);
-                self.error("argument-by-value", format!("`{}` is {is}, passed by value", name.node), span)
-                    .help(format!("read its first word with `arg{n}`"));
-                None
-            }
+        let value = self.argument_value(n, &ty, span);
+        if value.is_none() {
+            let is = self.name(&ty);
+            self.error("argument-by-value", format!("`{}` is {is}, passed by value", name.node), span)
+                .help(format!("read its first word with `arg{n}`"));
         }
+        value
     }
 
     fn record_format(&mut self, category: &str, event: &str, span: Span) -> Option<String> {

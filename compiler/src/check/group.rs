@@ -87,8 +87,7 @@ impl Checker<'_> {
                 next += 1;
                 let kind = self.kind(probe, point, own_name);
                 let pid_filter = self.pid_filter(point);
-                // A run by hand has no cookie.
-                if !own_name && kind != ProgramKind::RawTpRun && probe.points.len() > 1 {
+                if !own_name && !kind.is_single() && probe.points.len() > 1 {
                     let likeness = Likeness {
                         kind,
                         pid_filter,
@@ -184,7 +183,7 @@ impl Checker<'_> {
     /// `-p` holds for what happens in a process.
     fn pid_filter(&self, point: &AttachPoint) -> Option<u32> {
         match point.desc.attach {
-            Attach::Begin | Attach::End | Attach::SelfSignal(_) | Attach::Interval { .. } => None,
+            Attach::Begin | Attach::End | Attach::SelfSignal(_) | Attach::Interval { .. } | Attach::Iter { .. } => None,
             _ => self.script.config.pid,
         }
     }

@@ -121,6 +121,14 @@ impl<'a> Checker<'a> {
     fn run(&mut self) -> Vec<TypedProgram> {
         let before = std::mem::take(&mut self.diagnostics);
         let mut units = self.units();
+        if let Some(unit) = usize::try_from(self.script.limits.max_programs).ok().and_then(|limit| units.get(limit)) {
+            let (at, count, limit) = (unit.point_span, units.len(), self.script.limits.max_programs);
+            self.error("too-many-programs", format!("too many programs: {count}, the limit is {limit}"), at)
+                .label("the limit is passed here")
+                .note("each function of a fentry or fexit wildcard takes a program of its own, which the kernel has to check")
+                .help(format!("make the wildcard narrower, use a kprobe, or raise the limit: BPFTRACE_MAX_BPF_PROGS={count}, or `max_bpf_progs = {count}` in a config block"));
+            return Vec::new();
+        }
         for _ in 0..MAX_PASSES {
             self.diagnostics.clone_from(&before);
             self.actions = IndexVec::new();
@@ -156,7 +164,14 @@ impl<'a> Checker<'a> {
         let script = self.script;
         let probe = script.probes.get(self.unit.probe);
         self.scope = Scope::new(&self.unit.variables);
-        let predicate = probe.and_then(|p| p.predicate.as_ref()).and_then(|e| self.condition(e));
+        let written = probe.and_then(|p| p.predicate.as_ref()).and_then(|e| self.condition(e));
+        let predicate = match (self.iterated(), written) {
+            (Some(lhs), Some(rhs)) => {
+                let (lhs, rhs, span) = (Box::new(lhs), Box::new(rhs), self.unit.point_span);
+                Some(Expr { kind: ExprKind::Logical { and: true, lhs, rhs }, ty: Type::Bool, span })
+            }
+            (object, written) => object.or(written),
+        };
         let mut body = probe.map_or_else(crate::typed::Block::default, |p| self.probe_body(&p.body));
         self.initialise_hoisted(&mut body);
         TypedProgram {

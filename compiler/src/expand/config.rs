@@ -69,7 +69,13 @@ const VARIABLES: &[(&str, Kind)] = &[
     ("lazy_symbolication", Kind::Unused(BOOLS)),
     ("license", Kind::Word(LICENSES, |s, v| v.clone_into(&mut s.config.license))),
     ("log_size", Kind::Unused(ANY)),
-    ("max_bpf_progs", Kind::Unused(ANY)),
+    (
+        "max_bpf_progs",
+        Kind::Number(|s, v| {
+            s.limits.max_programs = v;
+            Ok(())
+        }),
+    ),
     (
         "max_cat_bytes",
         Kind::Number(|s, v| {

@@ -89,6 +89,20 @@ pub enum Context {
         /// The function.
         function: String,
     },
+    /// `u64` arguments of a kernel function as BTF describes it, at its exit followed by its result.
+    Trampoline {
+        /// Its module; `None` for the kernel itself.
+        module: Option<String>,
+        /// The function.
+        function: String,
+        /// At its exit.
+        exit: bool,
+    },
+    /// `struct bpf_iter__NAME`.
+    Iterator {
+        /// What is iterated over.
+        name: String,
+    },
     /// `struct pt_regs` at the entry of a user function.
     UserEntry,
     /// `struct pt_regs` at the return of a user function.
@@ -296,4 +310,15 @@ fn resolve_probes(
     }
     params.finish();
     diagnostics.append(&mut from_params);
+    check_iterators(&out.probes, diagnostics);
+}
+
+/// An iterator runs to its end and then the script is over: nothing else could ever happen in it.
+fn check_iterators(probes: &[ExpandedProbe], diagnostics: &mut Diagnostics) {
+    let mut points = probes.iter().flat_map(|probe| &probe.points);
+    let Some(iterator) = points.clone().find(|point| point.kind == ProgramKind::Iter) else { return };
+    if let Some(other) = points.find(|point| !std::ptr::eq(*point, iterator)) {
+        let d = Diagnostic::error("iter-alone", "an iterator must be the only probe of its script", iterator.span);
+        diagnostics.push(d.also(other.span, "another probe").help("put it into a script of its own"));
+    }
 }

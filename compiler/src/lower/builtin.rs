@@ -154,9 +154,12 @@ impl FnLower<'_, '_> {
     fn func(&mut self) -> Value {
         let ctx = self.ctx;
         match self.program.kind {
-            ProgramKind::Kprobe | ProgramKind::Kretprobe | ProgramKind::KprobeMulti | ProgramKind::KretprobeMulti => {
-                self.b.call(helpers::GET_FUNC_IP, &[ctx])
-            }
+            ProgramKind::Kprobe
+            | ProgramKind::Kretprobe
+            | ProgramKind::KprobeMulti
+            | ProgramKind::KretprobeMulti
+            | ProgramKind::Fentry
+            | ProgramKind::Fexit => self.b.call(helpers::GET_FUNC_IP, &[ctx]),
             _ => {
                 // The instruction pointer in `struct pt_regs`.
                 let offset = match self.m.facts.arch {

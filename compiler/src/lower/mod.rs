@@ -362,6 +362,9 @@ fn section(kind: ProgramKind) -> (&'static str, bool) {
         ProgramKind::Uretprobe => ("uretprobe", true),
         ProgramKind::Tracepoint => ("tracepoint", false),
         ProgramKind::PerfEvent => ("perf_event", false),
+        ProgramKind::Fentry => ("fentry", false),
+        ProgramKind::Fexit => ("fexit", false),
+        ProgramKind::Iter => ("iter", false),
     }
 }
 

@@ -33,7 +33,9 @@ const MAX_ARGS: u32 = 64;
 /// Where argument `n` lies; `None` when the context has none or none of that number.
 pub fn argument(context: &Context, arch: Arch, n: u32) -> Option<Place> {
     match context {
-        Context::RawTracepoint { .. } => (n < MAX_RAW_TRACEPOINT_ARGS).then_some(Place::Context(n * 8)),
+        Context::RawTracepoint { .. } | Context::Trampoline { .. } => {
+            (n < MAX_RAW_TRACEPOINT_ARGS).then_some(Place::Context(n * 8))
+        }
         Context::KernelEntry { .. } | Context::UserEntry => {
             let regs = registers(arch);
             if let Some(&offset) = regs.args.get(n as usize) {

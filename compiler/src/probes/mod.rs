@@ -6,8 +6,10 @@
 
 pub mod access;
 mod begin_end;
+pub mod fentry;
 mod hardware;
 mod interval;
+pub mod iter;
 mod kprobe;
 mod profile;
 mod rawtracepoint;
@@ -270,7 +272,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 1..=3,
         reentrant: false,
         access: &[Args, Func],
-        resolve: None,
+        resolve: Some(fentry::resolve),
     },
     Provider {
         name: "fexit",
@@ -280,7 +282,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 1..=3,
         reentrant: false,
         access: &[Args, Retval, Func],
-        resolve: None,
+        resolve: Some(fentry::resolve),
     },
     Provider {
         name: "iter",
@@ -290,7 +292,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 1..=2,
         reentrant: false,
         access: &[],
-        resolve: None,
+        resolve: Some(iter::resolve),
     },
     Provider {
         name: "watchpoint",
@@ -475,5 +477,8 @@ pub fn section(kind: ProgramKind) -> &'static str {
         ProgramKind::Uretprobe => "uretprobe",
         ProgramKind::Tracepoint => "tracepoint",
         ProgramKind::PerfEvent => "perf_event",
+        ProgramKind::Fentry => "fentry",
+        ProgramKind::Fexit => "fexit",
+        ProgramKind::Iter => "iter",
     }
 }

@@ -194,8 +194,8 @@ pub struct StructDef {
     /// Members, with those of anonymous structs and unions lifted in. `None` until first asked for (BTF types are read
     /// on demand) or for an incomplete type.
     pub fields: Option<Vec<StructField>>,
-    /// Id in the kernel's BTF, when it comes from there.
-    pub btf_id: Option<u32>,
+    /// Where it stands in the kernel's BTF, when it comes from there.
+    pub btf_id: Option<table::BtfRef>,
 }
 
 /// A member.

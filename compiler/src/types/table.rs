@@ -25,13 +25,49 @@ enum Source<'t> {
     Target(&'t dyn Target),
 }
 
+/// A type in the BTF of the kernel or of one of its modules, whose ids continue those of the kernel: the same id means another
+/// type in each module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BtfRef {
+    /// 0 for the kernel, else a module by its place in the table.
+    origin: u32,
+    id: TypeId,
+}
+
+/// The BTF that a [`BtfRef`] is looked up in.
+enum Origin<'t> {
+    Kernel(&'t Btf),
+    Module(Rc<Btf>),
+}
+
+impl std::ops::Deref for Origin<'_> {
+    type Target = Btf;
+    fn deref(&self) -> &Btf {
+        match self {
+            Self::Kernel(btf) => btf,
+            Self::Module(btf) => btf,
+        }
+    }
+}
+
+/// A function as BTF describes it.
+#[derive(Clone, Debug)]
+pub struct Prototype {
+    /// Names and types of its parameters.
+    pub params: Vec<(String, Type)>,
+    /// What it returns.
+    pub ret: Type,
+}
+
 /// See the module.
 pub struct TypeTable<'t> {
     btf: Source<'t>,
     /// All structs and enums that were asked for.
     pub aggregates: Aggregates,
-    structs_by_btf: HashMap<TypeId, StructId>,
-    enums_by_btf: HashMap<TypeId, EnumId>,
+    structs_by_btf: HashMap<BtfRef, StructId>,
+    enums_by_btf: HashMap<BtfRef, EnumId>,
+    /// Modules whose types were asked for.
+    modules: Vec<(String, Rc<Btf>)>,
     /// By `struct x`, `union x`: the script's own.
     structs_by_name: HashMap<String, StructId>,
     /// By `enum x`: the script's own.
@@ -60,12 +96,34 @@ impl<'t> TypeTable<'t> {
         }
     }
 
+    fn origin(&self, origin: u32) -> Option<Origin<'t>> {
+        match origin.checked_sub(1) {
+            None => self.btf().map(Origin::Kernel),
+            Some(at) => self.modules.get(at as usize).map(|(_, btf)| Origin::Module(Rc::clone(btf))),
+        }
+    }
+
+    /// Number of a module among the origins; 0 for the kernel itself.
+    fn origin_of(&mut self, module: Option<&str>) -> Option<u32> {
+        let Some(module) = module.filter(|module| *module != "vmlinux") else { return Some(0) };
+        let at = match self.modules.iter().position(|(name, _)| name == module) {
+            Some(at) => at,
+            None => {
+                let Source::Target(target) = self.btf else { return None };
+                self.modules.push((module.to_owned(), target.module_btf(module)?));
+                self.modules.len() - 1
+            }
+        };
+        u32::try_from(at + 1).ok()
+    }
+
     fn from_source(btf: Source<'t>) -> Self {
         Self {
             btf,
             aggregates: Aggregates::default(),
             structs_by_btf: HashMap::new(),
             enums_by_btf: HashMap::new(),
+            modules: Vec::new(),
             structs_by_name: HashMap::new(),
             enums_by_name: HashMap::new(),
             typedefs: HashMap::new(),
@@ -103,7 +161,7 @@ impl<'t> TypeTable<'t> {
         }
         let kinds = if union { KindSet::UNION } else { KindSet::STRUCT };
         let id = self.btf()?.find(kinds, name)?;
-        self.import(id, 0)
+        self.import_kernel(id)
     }
 
     /// `enum name`.
@@ -112,7 +170,7 @@ impl<'t> TypeTable<'t> {
             return self.enum_type(*id);
         }
         let id = self.btf()?.find(KindSet::ENUM, name)?;
-        self.import(id, 0)
+        self.import_kernel(id)
     }
 
     /// A type by a plain name: built in, a typedef of the script, or a typedef of the kernel.
@@ -124,7 +182,7 @@ impl<'t> TypeTable<'t> {
             return Some(ty);
         }
         let id = self.btf()?.find(KindSet::PLAIN, name)?;
-        self.import(id, 0)
+        self.import_kernel(id)
     }
 
     /// An enumerator: its enum's type and its value.
@@ -133,7 +191,7 @@ impl<'t> TypeTable<'t> {
             return Some((self.enum_type(id)?, value));
         }
         let (id, value) = self.btf()?.enumerator(name)?;
-        Some((self.import(id, 0)?, value))
+        Some((self.import_kernel(id)?, value))
     }
 
     /// The type of an enum in the table.
@@ -141,15 +199,18 @@ impl<'t> TypeTable<'t> {
         Some(Type::Enum { id, int: self.aggregates.enums.get(id)?.int })
     }
 
-    /// Names and types of a kernel function's parameters, and the type that it returns.
-    pub fn function(&mut self, name: &str) -> Option<(Vec<(String, Type)>, Type)> {
-        let proto = self.btf()?.function(name)?;
+    /// The prototype of a function of the kernel or of a module.
+    pub fn function(&mut self, module: Option<&str>, name: &str) -> Option<Prototype> {
+        let origin = self.origin_of(module)?;
+        let btf = self.origin(origin)?;
+        let proto = btf.function(name)?;
         let mut params = Vec::new();
         for param in proto.params() {
-            params.push((param.name.to_owned(), self.import(param.ty, 0).unwrap_or(Type::U64)));
+            let ty = self.import(BtfRef { origin, id: param.ty }, 0).unwrap_or(Type::U64);
+            params.push((param.name.to_owned(), ty));
         }
-        let ret = self.import(proto.ret, 0).unwrap_or(Type::Void);
-        Some((params, ret))
+        let ret = self.import(BtfRef { origin, id: proto.ret }, 0).unwrap_or(Type::Void);
+        Some(Prototype { params, ret })
     }
 
     /// Names and types of a raw tracepoint's arguments.
@@ -167,7 +228,7 @@ impl<'t> TypeTable<'t> {
         let mut params = Vec::new();
         // The first parameter is the tracepoint's private data, which programs do not see.
         for param in proto.params().skip(1) {
-            params.push((param.name.to_owned(), self.import(param.ty, 0).unwrap_or(Type::U64)));
+            params.push((param.name.to_owned(), self.import_kernel(param.ty).unwrap_or(Type::U64)));
         }
         Some(params)
     }
@@ -208,11 +269,11 @@ impl<'t> TypeTable<'t> {
     pub fn fields(&mut self, id: StructId) -> Option<&[StructField]> {
         let def = self.aggregates.structs.get(id)?;
         if def.fields.is_none() {
-            let btf_id = TypeId(def.btf_id?);
-            let btf = self.btf()?;
+            let BtfRef { origin, id: btf_id } = def.btf_id?;
+            let btf = self.origin(origin)?;
             let (BtfType::Struct(composite) | BtfType::Union(composite)) = btf.get(btf_id) else { return None };
             let mut fields = Vec::new();
-            self.import_members(composite, 0, 0, &mut fields);
+            self.import_members((origin, &btf), composite, 0, 0, &mut fields);
             if let Some(def) = self.aggregates.structs.get_mut(id) {
                 def.fields = Some(fields);
             }
@@ -245,9 +306,14 @@ impl<'t> TypeTable<'t> {
         }
     }
 
-    /// A type of the kernel's BTF; `None` for what no value can have.
-    fn import(&mut self, id: TypeId, depth: u32) -> Option<Type> {
-        let btf = self.btf()?;
+    fn import_kernel(&mut self, id: TypeId) -> Option<Type> {
+        self.import(BtfRef { origin: 0, id }, 0)
+    }
+
+    /// A type of BTF; `None` for what no value can have.
+    fn import(&mut self, at: BtfRef, depth: u32) -> Option<Type> {
+        let BtfRef { mut origin, id } = at;
+        let btf = self.origin(origin)?;
         if depth > MAX_NESTING {
             return None;
         }
@@ -257,6 +323,11 @@ impl<'t> TypeTable<'t> {
             _ => "",
         };
         let id = btf.resolve(id);
+        // What a module's type refers to is often the kernel's.
+        if btf.base().is_some_and(|base| id.0 < base.end()) {
+            origin = 0;
+        }
+        let here = |id| BtfRef { origin, id };
         Some(match btf.get(id) {
             BtfType::Int(int) if int.bool => Type::Bool,
             BtfType::Int(int) => match int.size {
@@ -268,27 +339,31 @@ impl<'t> TypeTable<'t> {
             },
             BtfType::Ptr(target) => {
                 let space = if btf.has_tag(target, "user") { AddrSpace::User } else { AddrSpace::Kernel };
-                Type::Ptr(Rc::new(self.import(target, depth + 1).unwrap_or(Type::Void)), space)
+                Type::Ptr(Rc::new(self.import(here(target), depth + 1).unwrap_or(Type::Void)), space)
             }
             BtfType::Array(array) => {
                 let elem_is_char = matches!(btf.get(btf.resolve(array.elem)), BtfType::Int(int) if int.name == "char");
                 if elem_is_char && array.len > 0 {
                     Type::Str(array.len)
                 } else {
-                    Type::Array(Rc::new(self.import(array.elem, depth + 1)?), array.len)
+                    Type::Array(Rc::new(self.import(here(array.elem), depth + 1)?), array.len)
                 }
             }
-            BtfType::Struct(composite) => Type::Struct(self.import_composite(id, composite, false, typedef)),
-            BtfType::Union(composite) => Type::Struct(self.import_composite(id, composite, true, typedef)),
+            BtfType::Struct(composite) => {
+                Type::Struct(self.import_composite((here(id), &btf), composite, false, typedef))
+            }
+            BtfType::Union(composite) => {
+                Type::Struct(self.import_composite((here(id), &btf), composite, true, typedef))
+            }
             BtfType::Fwd { name, union } => {
                 let kinds = if union { KindSet::UNION } else { KindSet::STRUCT };
                 match btf.find(kinds, name) {
-                    Some(full) => return self.import(full, depth + 1),
+                    Some(full) => return self.import(here(full), depth + 1),
                     None => Type::Void,
                 }
             }
             BtfType::Enum(def) => {
-                let enum_id = if let Some(known) = self.enums_by_btf.get(&id) {
+                let enum_id = if let Some(known) = self.enums_by_btf.get(&here(id)) {
                     *known
                 } else {
                     let name = if def.name.is_empty() { typedef.to_owned() } else { format!("enum {}", def.name) };
@@ -298,7 +373,7 @@ impl<'t> TypeTable<'t> {
                         int: IntType { size, signed: def.signed },
                         variants: def.values().map(|(name, value)| (name.to_owned(), value)).collect(),
                     });
-                    self.enums_by_btf.insert(id, new);
+                    self.enums_by_btf.insert(here(id), new);
                     new
                 };
                 self.enum_type(enum_id)?
@@ -308,8 +383,14 @@ impl<'t> TypeTable<'t> {
         })
     }
 
-    fn import_composite(&mut self, id: TypeId, composite: Composite<'_>, union: bool, typedef: &str) -> StructId {
-        if let Some(known) = self.structs_by_btf.get(&id) {
+    fn import_composite(
+        &mut self,
+        (at, btf): (BtfRef, &Btf),
+        composite: Composite<'_>,
+        union: bool,
+        typedef: &str,
+    ) -> StructId {
+        if let Some(known) = self.structs_by_btf.get(&at) {
             return *known;
         }
         let name = match (composite.name, union) {
@@ -317,31 +398,37 @@ impl<'t> TypeTable<'t> {
             (tag, true) => format!("union {tag}"),
             (tag, false) => format!("struct {tag}"),
         };
-        let align = self.btf().map_or(1, |btf| btf.align_of(id));
+        let align = btf.align_of(at.id);
         let new = self.aggregates.structs.push(StructDef {
             name,
             size: composite.size,
             align,
             fields: None,
-            btf_id: Some(id.0),
+            btf_id: Some(at),
         });
-        self.structs_by_btf.insert(id, new);
+        self.structs_by_btf.insert(at, new);
         new
     }
 
-    fn import_members(&mut self, composite: Composite<'_>, base_bits: u32, depth: u32, out: &mut Vec<StructField>) {
-        let Some(btf) = self.btf() else { return };
+    fn import_members(
+        &mut self,
+        (origin, btf): (u32, &Btf),
+        composite: Composite<'_>,
+        base_bits: u32,
+        depth: u32,
+        out: &mut Vec<StructField>,
+    ) {
         for member in composite.members() {
             let at = base_bits.saturating_add(member.bit_offset);
             if member.name.is_empty() {
                 if let BtfType::Struct(inner) | BtfType::Union(inner) = btf.get(btf.resolve(member.ty))
                     && depth < MAX_NESTING
                 {
-                    self.import_members(inner, at, depth + 1, out);
+                    self.import_members((origin, btf), inner, at, depth + 1, out);
                 }
                 continue;
             }
-            let Some(ty) = self.import(member.ty, 0) else { continue };
+            let Some(ty) = self.import(BtfRef { origin, id: member.ty }, 0) else { continue };
             let (offset, bits) = match member.bit_size {
                 None => (at / 8, None),
                 Some(width) => {

@@ -9,10 +9,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use aya::maps::{Map, MapData, MapError, RingBuf};
 use aya_obj::Object;
 use aya_obj::generated::bpf_insn;
-use tapline_compiler::program::{MapDesc, MapRole, Program, ProgramKind};
+use tapline_compiler::program::{Attach, MapDesc, MapRole, Program, ProgramDesc, ProgramKind};
 
 use crate::maps::table::{Table, possible_cpus};
-use crate::sys::bpf::{self, ExtInfo, LogRequest, MapRef, MapShape, ProgLoad};
+use crate::sys::bpf::{self, BtfTarget, ExtInfo, LogRequest, MapRef, MapShape, ProgLoad};
 
 use super::SessionError;
 
@@ -58,6 +58,9 @@ fn kernel_type(kind: ProgramKind) -> (u32, u32) {
         ProgramKind::KprobeMulti | ProgramKind::KretprobeMulti => (bpf::PROG_TYPE_KPROBE, bpf::ATTACH_KPROBE_MULTI),
         ProgramKind::Tracepoint => (bpf::PROG_TYPE_TRACEPOINT, 0),
         ProgramKind::PerfEvent => (bpf::PROG_TYPE_PERF_EVENT, 0),
+        ProgramKind::Fentry => (bpf::PROG_TYPE_TRACING, bpf::ATTACH_FENTRY),
+        ProgramKind::Iter => (bpf::PROG_TYPE_TRACING, bpf::ATTACH_ITER),
+        ProgramKind::Fexit => (bpf::PROG_TYPE_TRACING, bpf::ATTACH_FEXIT),
     }
 }
 
@@ -84,8 +87,9 @@ impl Loader for DirectLoader {
             .map_err(|e| invalid(&e))?;
         object.relocate_calls(&text_sections).map_err(|e| invalid(&e))?;
 
-        let mut programs = Vec::with_capacity(program.manifest.programs.len());
-        let mut logs = Vec::new();
+        let modules = module_btfs(program)?;
+        let license = CString::new(program.manifest.config.license.as_str()).unwrap_or_else(|_| c"GPL".to_owned());
+        let mut codes = Vec::with_capacity(program.manifest.programs.len());
         for desc in &program.manifest.programs {
             let (prog_type, attach_type) = kernel_type(desc.kind);
             let function = object
@@ -93,23 +97,27 @@ impl Loader for DirectLoader {
                 .get(&desc.symbol)
                 .and_then(|p| object.functions.get(&p.function_key()))
                 .ok_or_else(|| SessionError::Object(format!("no program named {}", desc.symbol)))?;
-            let license = CString::new(program.manifest.config.license.as_str()).unwrap_or_else(|_| c"GPL".to_owned());
-            let code = Code {
+            codes.push(Code {
                 name: &desc.symbol,
                 prog_type,
                 attach_type,
                 insns: &function.instructions,
                 license: &license,
                 btf,
-                func_info: &function.func_info.func_info_bytes(),
+                func_info: function.func_info.func_info_bytes(),
                 func_info_size: function.func_info_rec_size as u32,
-                line_info: &function.line_info.line_info_bytes(),
+                line_info: function.line_info.line_info_bytes(),
                 line_info_size: function.line_info_rec_size as u32,
-            };
-            let (fd, log) = load_program(&code, self.verifier_log)?;
+                target: target(program, desc, &modules),
+            });
+        }
+        let mut programs = Vec::with_capacity(codes.len());
+        let mut logs = Vec::new();
+        for (code, loaded) in codes.iter().zip(load_programs(&codes, self.verifier_log)) {
+            let (fd, log) = loaded?;
             programs.push(fd);
             if let Some(log) = log {
-                logs.push((desc.symbol.clone(), log));
+                logs.push((code.name.to_owned(), log));
             }
         }
         let (tables, events) = sort_maps(maps, &program.manifest.maps)?;
@@ -198,10 +206,58 @@ struct Code<'a> {
     insns: &'a [bpf_insn],
     license: &'a CStr,
     btf: Option<BorrowedFd<'a>>,
-    func_info: &'a [u8],
+    func_info: Vec<u8>,
     func_info_size: u32,
-    line_info: &'a [u8],
+    line_info: Vec<u8>,
     line_info_size: u32,
+    target: Option<BtfTarget<'a>>,
+}
+
+/// BTF of the modules whose functions are traced.
+fn module_btfs(program: &Program) -> Result<HashMap<String, OwnedFd>, SessionError> {
+    let mut found = HashMap::new();
+    for probe in &program.manifest.probes {
+        if let Attach::Function { module: Some(module), .. } = &probe.attach
+            && !found.contains_key(module)
+        {
+            let fd = bpf::kernel_btf(module).map_err(SessionError::system("find the BTF of a kernel module"))?;
+            found.insert(module.clone(), fd);
+        }
+    }
+    Ok(found)
+}
+
+/// What a program is loaded for.
+fn target<'a>(program: &Program, desc: &ProgramDesc, modules: &'a HashMap<String, OwnedFd>) -> Option<BtfTarget<'a>> {
+    let probe = program.manifest.probes.get(desc.probes.first()?.0 as usize)?;
+    match &probe.attach {
+        Attach::Function { module, btf_id, .. } => {
+            let module = module.as_ref().and_then(|name| modules.get(name)).map(AsFd::as_fd);
+            Some(BtfTarget { id: *btf_id, module })
+        }
+        Attach::Iter { btf_id, .. } => Some(BtfTarget { id: *btf_id, module: None }),
+        _ => None,
+    }
+}
+
+type LoadResult = Result<(OwnedFd, Option<String>), SessionError>;
+
+/// Loads all, several at a time where there are many: the verifier takes its time for each.
+fn load_programs(codes: &[Code<'_>], want_log: bool) -> Vec<LoadResult> {
+    /// Fewer are not worth a thread.
+    const SHARE: usize = 8;
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(codes.len() / SHARE);
+    if threads < 2 {
+        return codes.iter().map(|code| load_program(code, want_log)).collect();
+    }
+    let load_part =
+        |part: &[Code<'_>]| -> Vec<LoadResult> { part.iter().map(|code| load_program(code, want_log)).collect() };
+    std::thread::scope(|scope| {
+        let parts = codes.chunks(codes.len().div_ceil(threads));
+        let running: Vec<_> = parts.map(|part| scope.spawn(move || load_part(part))).collect();
+        let lost = || vec![Err(SessionError::Object("a thread that loads programs has failed".into()))];
+        running.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|_| lost())).collect()
+    })
 }
 
 /// Loads without a log first: writing it costs the kernel more than checking most programs.
@@ -214,8 +270,9 @@ fn load_program(code: &Code<'_>, want_log: bool) -> Result<(OwnedFd, Option<Stri
         insns: code.insns,
         license: code.license,
         btf: code.btf,
-        func_info: ExtInfo { bytes: code.func_info, record_size: code.func_info_size },
-        line_info: ExtInfo { bytes: code.line_info, record_size: code.line_info_size },
+        func_info: ExtInfo { bytes: &code.func_info, record_size: code.func_info_size },
+        line_info: ExtInfo { bytes: &code.line_info, record_size: code.line_info_size },
+        target: code.target,
     };
     let mut error = io::Error::from(io::ErrorKind::Other);
     if !want_log {

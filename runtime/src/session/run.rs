@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
@@ -21,7 +22,7 @@ use crate::sys::poll::{Epoll, Signals, default_signal};
 use crate::unwind::{self, Unwinder};
 
 use super::SessionError;
-use super::attach::{Environment, Links, attach_all};
+use super::attach::{Environment, Links, attach_all, iter};
 use super::loader::{DirectLoader, Loaded, Loader};
 use super::losses::{Losses, kernel_misses};
 
@@ -37,6 +38,9 @@ const REFRESH_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the mappings of processes are looked at whose stacks are unwound: soon after they have changed, since a program
 /// that starts loads one library after the other, and ever more rarely while they stay.
 const UNWIND_INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_millis(2)..=Duration::from_millis(128);
+
+/// How long to wait for more while an iterator runs.
+const ITERATION_INTERVAL: Duration = Duration::from_micros(200);
 
 /// Records handled before signals are looked at again.
 const BATCH: usize = 1 << 14;
@@ -201,7 +205,9 @@ impl Session<'_> {
         self.flush(false)?;
         if !ended {
             self.release_child()?;
-            if !self.is_finished_by_begin() {
+            if self.program.manifest.probes.iter().any(|p| matches!(p.attach, Attach::Iter { .. })) {
+                self.iterate(&links, &signals)?;
+            } else if !self.is_finished_by_begin() {
                 self.serve(&signals, process.as_ref())?;
             }
         }
@@ -343,6 +349,36 @@ impl Session<'_> {
                 }
                 break;
             }
+        }
+        Ok(())
+    }
+
+    /// Runs the iterators to their ends, and prints meanwhile.
+    fn iterate(&mut self, links: &Links, signals: &Signals) -> Result<(), SessionError> {
+        let failed = SessionError::system("run an iterator");
+        let iterations = links.links.iter().map(iter::open).collect::<io::Result<Vec<_>>>().map_err(failed)?;
+        let stopped = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let running = scope.spawn(|| {
+                let stopped = || stopped.load(Ordering::Relaxed);
+                iterations.into_iter().try_for_each(|iteration| iter::run(iteration, &stopped))
+            });
+            let served = self.serve_iterators(signals, &|| running.is_finished());
+            stopped.store(true, Ordering::Relaxed);
+            let lost = |_| Err(io::Error::other("a thread has failed"));
+            let ran = running.join().unwrap_or_else(lost).map_err(SessionError::system("run an iterator"));
+            served.and(ran)
+        })?;
+        self.drain(LAST_BATCH).map(drop)
+    }
+
+    /// Prints what arrives until the iterators are through, the script or a signal ends it.
+    fn serve_iterators(&mut self, signals: &Signals, finished: &dyn Fn() -> bool) -> Result<(), SessionError> {
+        while self.exit.is_none() && !finished() && !self.take_signals(signals)? {
+            if self.drain(BATCH)? {
+                std::thread::sleep(ITERATION_INTERVAL);
+            }
+            self.flush(false)?;
         }
         Ok(())
     }

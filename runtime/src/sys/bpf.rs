@@ -16,11 +16,14 @@ const PROG_TEST_RUN: libc::c_int = 10;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const RAW_TRACEPOINT_OPEN: libc::c_int = 17;
 const BTF_LOAD: libc::c_int = 18;
+const BTF_GET_FD_BY_ID: libc::c_int = 19;
 const MAP_FREEZE: libc::c_int = 22;
+const BTF_GET_NEXT_ID: libc::c_int = 23;
 const MAP_LOOKUP_BATCH: libc::c_int = 24;
 const MAP_LOOKUP_AND_DELETE_BATCH: libc::c_int = 25;
 const MAP_UPDATE_BATCH: libc::c_int = 26;
 const LINK_CREATE: libc::c_int = 28;
+const ITER_CREATE: libc::c_int = 33;
 
 /// `BPF_PROG_TYPE_KPROBE`.
 pub const PROG_TYPE_KPROBE: u32 = 2;
@@ -34,6 +37,14 @@ pub const PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
 pub const PROG_TYPE_SYSCALL: u32 = 31;
 /// `BPF_F_SLEEPABLE`, without which the kernel takes no program of type syscall.
 const F_SLEEPABLE: u32 = 1 << 4;
+/// `BPF_PROG_TYPE_TRACING`.
+pub const PROG_TYPE_TRACING: u32 = 26;
+/// `BPF_TRACE_FENTRY`.
+pub const ATTACH_FENTRY: u32 = 24;
+/// `BPF_TRACE_FEXIT`.
+pub const ATTACH_FEXIT: u32 = 25;
+/// `BPF_TRACE_ITER`.
+pub const ATTACH_ITER: u32 = 28;
 /// `BPF_PERF_EVENT`.
 pub const ATTACH_PERF_EVENT: u32 = 41;
 /// `BPF_TRACE_KPROBE_MULTI`.
@@ -81,6 +92,8 @@ struct LoadAttr {
     line_info: u64,
     line_info_cnt: u32,
     attach_btf_id: u32,
+    attach_btf_obj_fd: u32,
+    pad: u32,
 }
 
 /// Debug information of a program: records of `record_size` bytes each, as in `.BTF.ext`.
@@ -117,6 +130,17 @@ pub struct ProgLoad<'a> {
     pub func_info: ExtInfo<'a>,
     /// Source lines.
     pub line_info: ExtInfo<'a>,
+    /// What a program of type tracing belongs to.
+    pub target: Option<BtfTarget<'a>>,
+}
+
+/// A function by its BTF.
+#[derive(Clone, Copy, Debug)]
+pub struct BtfTarget<'a> {
+    /// Its id.
+    pub id: u32,
+    /// BTF of its module; `None` for the kernel itself.
+    pub module: Option<BorrowedFd<'a>>,
 }
 
 /// How much the verifier writes: nothing, or a log of this level (1 on branches, 2 on all instructions, +4 statistics).
@@ -156,6 +180,10 @@ pub fn prog_load(load: &ProgLoad<'_>, request: Option<LogRequest>, log: &mut Vec
         attr.line_info_cnt = load.line_info.count();
         attr.line_info_rec_size = load.line_info.record_size;
     }
+    if let Some(target) = load.target {
+        attr.attach_btf_id = target.id;
+        attr.attach_btf_obj_fd = target.module.map_or(0, |fd| fd.as_raw_fd() as u32);
+    }
     // SAFETY: all pointers come from slices borrowed by `load` or from `buffer`, which live until after the call.
     let result = unsafe { bpf(PROG_LOAD, &mut attr) };
     log.extend(buffer.iter().copied().take_while(|&b| b != 0));
@@ -193,6 +221,53 @@ pub fn btf_load(btf: &[u8], log: &mut Vec<u8>) -> io::Result<OwnedFd> {
 
 #[repr(C)]
 #[derive(Default)]
+struct NextIdAttr {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
+    pad: u32,
+}
+
+/// `struct bpf_btf_info`.
+#[repr(C)]
+#[derive(Default)]
+struct BtfInfo {
+    btf: u64,
+    btf_size: u32,
+    id: u32,
+    name: u64,
+    name_len: u32,
+    kernel_btf: u32,
+}
+
+/// The BTF of a kernel module as the kernel holds it.
+pub fn kernel_btf(module: &str) -> io::Result<OwnedFd> {
+    let mut id = 0;
+    loop {
+        let mut next = NextIdAttr { id, ..NextIdAttr::default() };
+        // SAFETY: no pointers. The end of the list is `NotFound`, which is what the caller wants to know.
+        unsafe { bpf(BTF_GET_NEXT_ID, &mut next) }?;
+        id = next.next_id;
+        let mut open = NextIdAttr { id, ..NextIdAttr::default() };
+        // SAFETY: no pointers.
+        let Ok(fd) = unsafe { bpf(BTF_GET_FD_BY_ID, &mut open) }.map(owned) else { continue };
+        let mut name = [0u8; 64];
+        let mut info = BtfInfo { name: name.as_mut_ptr() as u64, name_len: name.len() as u32, ..BtfInfo::default() };
+        let mut attr = InfoAttr {
+            fd: fd.as_raw_fd() as u32,
+            info_len: size_of::<BtfInfo>() as u32,
+            info: std::ptr::from_mut(&mut info) as u64,
+        };
+        // SAFETY: `info` has `info_len` bytes, and `name` has `name_len`.
+        unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr) }?;
+        if info.kernel_btf == 1 && name.split(|&b| b == 0).next() == Some(module.as_bytes()) {
+            return Ok(fd);
+        }
+    }
+}
+
+#[repr(C)]
+#[derive(Default)]
 struct LinkPerfAttr {
     prog_fd: u32,
     target_fd: u32,
@@ -212,6 +287,54 @@ pub fn link_perf_event(prog: BorrowedFd<'_>, event: BorrowedFd<'_>, cookie: u64)
     };
     // SAFETY: no pointers.
     unsafe { bpf(LINK_CREATE, &mut attr) }.map(owned)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct LinkIterAttr {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    info: u64,
+    info_len: u32,
+    pad: u32,
+}
+
+/// `union bpf_iter_link_info`, as it is read for cgroups.
+#[repr(C)]
+#[derive(Default)]
+struct CgroupIterInfo {
+    order: u32,
+    cgroup_fd: u32,
+    cgroup_id: u64,
+}
+
+/// Links a program to the iterator that it was loaded for; `order` is that of cgroups.
+pub fn link_iter(prog: BorrowedFd<'_>, order: Option<u32>) -> io::Result<OwnedFd> {
+    let info = CgroupIterInfo { order: order.unwrap_or(0), ..CgroupIterInfo::default() };
+    let mut attr =
+        LinkIterAttr { prog_fd: prog.as_raw_fd() as u32, attach_type: ATTACH_ITER, ..LinkIterAttr::default() };
+    if order.is_some() {
+        attr.info = std::ptr::from_ref(&info) as u64;
+        attr.info_len = size_of::<CgroupIterInfo>() as u32;
+    }
+    // SAFETY: `info` has `info_len` bytes and lives until after the call.
+    unsafe { bpf(LINK_CREATE, &mut attr) }.map(owned)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct IterAttr {
+    link_fd: u32,
+    flags: u32,
+}
+
+/// A file whose reading runs the program of an iterator's link.
+pub fn iter_create(link: &OwnedFd) -> io::Result<OwnedFd> {
+    let mut attr = IterAttr { link_fd: link.as_raw_fd() as u32, flags: 0 };
+    // SAFETY: no pointers.
+    unsafe { bpf(ITER_CREATE, &mut attr) }.map(owned)
 }
 
 #[repr(C)]
@@ -265,6 +388,13 @@ struct RawTracepointAttr {
 pub fn raw_tracepoint_open(prog: BorrowedFd<'_>, name: &CStr, cookie: u64) -> io::Result<OwnedFd> {
     let mut attr = RawTracepointAttr { name: name.as_ptr() as u64, prog_fd: prog.as_raw_fd() as u32, pad: 0, cookie };
     // SAFETY: `name` is NUL-terminated and lives until after the call.
+    unsafe { bpf(RAW_TRACEPOINT_OPEN, &mut attr) }.map(owned)
+}
+
+/// Links a program of type tracing to the function that it was loaded for.
+pub fn link_tracing(prog: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attr = RawTracepointAttr { prog_fd: prog.as_raw_fd() as u32, ..RawTracepointAttr::default() };
+    // SAFETY: no pointers.
     unsafe { bpf(RAW_TRACEPOINT_OPEN, &mut attr) }.map(owned)
 }
 

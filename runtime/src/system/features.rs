@@ -86,6 +86,7 @@ fn load(prog_type: u32, attach_type: u32, insns: &[bpf_insn], log: &mut Vec<u8>)
         btf: None,
         func_info: ExtInfo::default(),
         line_info: ExtInfo::default(),
+        target: None,
     };
     prog_load(&program, Some(LogRequest { level: 1, capacity: 4096 }), log)
 }

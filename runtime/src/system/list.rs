@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use tapline_compiler::probes::{fentry, iter};
 use tapline_compiler::program::{Attach, ProbeDesc};
 use tapline_compiler::target::{Feature, Glob, ProbeSource, Target, TargetError};
 use tapline_compiler::types::btf::print::{definition, type_name};
@@ -66,6 +67,9 @@ pub struct Listing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Functions,
+    Iterators,
+    /// Functions that BTF describes.
+    TypedFunctions,
     Tracepoints,
     RawTracepoints,
     /// Fixed names.
@@ -107,7 +111,10 @@ const ROWS: &[Row] = &[
         ]),
         true,
     ),
+    row("fentry", &["f", "kfunc"], Source::TypedFunctions, true),
+    row("fexit", &["fr", "kretfunc"], Source::TypedFunctions, false),
     row("interval", &["i"], Source::Fixed(UNITS), false),
+    row("iter", &["it"], Source::Iterators, true),
     row("kprobe", &["k"], Source::Functions, true),
     row("kretprobe", &["kr"], Source::Functions, false),
     row("profile", &["p"], Source::Fixed(UNITS), false),
@@ -225,6 +232,8 @@ impl Lister<'_> {
     fn provider(&mut self, row: &Row, rest: &str) -> Result<(), ListError> {
         match row.source {
             Source::Functions => self.functions(row.name, rest),
+            Source::Iterators => self.iterators(rest),
+            Source::TypedFunctions => self.typed_functions(row.name, rest),
             Source::Tracepoints => self.tracepoints(rest),
             Source::RawTracepoints => self.raw_tracepoints(rest),
             Source::Fixed(names) => self.fixed(row.name, names, rest),
@@ -294,6 +303,73 @@ impl Lister<'_> {
         }
         for (param, n) in proto.params().zip(0..) {
             self.argument(&format!("{} arg{n}", type_name(btf, param.ty)))?;
+        }
+        Ok(())
+    }
+
+    fn iterators(&mut self, pattern: &str) -> Result<(), ListError> {
+        let btf = self.system.kernel_btf().map_err(|why| TargetError::Io(why.to_owned()))?;
+        let glob = Glob::new(pattern);
+        for name in iter::names(btf).into_iter().filter(|name| glob.matches(name)) {
+            self.line(&format!("iter:{name}"))?;
+            if self.verbose {
+                self.iterator_fields(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a program finds in its context, beside what all iterators have.
+    fn iterator_fields(&mut self, name: &str) -> Result<(), ListError> {
+        let Some(btf) = self.system.btf() else { return Ok(()) };
+        let Some(id) = btf.find(KindSet::STRUCT, &iter::context(name)) else { return Ok(()) };
+        let BtfType::Struct(context) = btf.get(id) else { return Ok(()) };
+        for member in context.members() {
+            // Pointers lie in unions that make them 64 bits wide everywhere.
+            let named = match btf.get(btf.resolve(member.ty)) {
+                BtfType::Union(wide) if member.name.is_empty() => wide.members().find(|m| !m.name.is_empty()),
+                _ => Some(member),
+            };
+            if let Some(member) = named.filter(|m| !m.name.is_empty() && m.name != "meta") {
+                self.argument(&format!("{} {}", type_name(btf, member.ty), member.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn typed_functions(&mut self, provider: &str, pattern: &str) -> Result<(), ListError> {
+        let system = self.system;
+        system.kernel_btf().map_err(|why| TargetError::Io(why.to_owned()))?;
+        let functions = system.functions()?;
+        if !system.has(Feature::Fentry) {
+            self.listing.notes.push("this kernel has no fentry: these functions exist, but cannot be traced".into());
+        }
+        let exit = provider == "fexit";
+        for function in functions.matching(pattern) {
+            let module = function.module.and_then(|module| system.module_btf(module));
+            let btf = if function.module.is_some() { module.as_deref() } else { system.btf() };
+            let Some(btf) = btf else { continue };
+            let Some(id) = btf.find_own(KindSet::FUNC, function.name) else { continue };
+            if fentry::refusal(btf, id, function.name, exit).is_some() {
+                continue;
+            }
+            self.line(&format!("{provider}:{}:{}", function.module_name(), function.name))?;
+            if self.verbose {
+                self.typed_arguments(function, exit)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn typed_arguments(&mut self, function: Function<'_>, exit: bool) -> Result<(), ListError> {
+        let module = function.module.and_then(|module| self.system.module_btf(module));
+        let Some(btf) = module.as_deref().or(self.system.btf()) else { return Ok(()) };
+        let Some(proto) = btf.function(function.name) else { return Ok(()) };
+        for param in proto.params() {
+            self.argument(&format!("{} {}", type_name(btf, param.ty), param.name))?;
+        }
+        if exit && proto.ret != TypeId::VOID {
+            self.argument(&format!("{} retval", type_name(btf, proto.ret)))?;
         }
         Ok(())
     }
@@ -395,6 +471,11 @@ impl Lister<'_> {
                 let module = module.as_deref().filter(|module| *module != "vmlinux");
                 self.function_arguments(Function { name: function, module }, is_return)
             }
+            Attach::Function { function, module, .. } => {
+                let exit = probe.name.starts_with("fexit:");
+                self.typed_arguments(Function { name: function, module: module.as_deref() }, exit)
+            }
+            Attach::Iter { name, .. } => self.iterator_fields(name),
             Attach::Tracepoint { category, event } => self.tracepoint_arguments(&format!("{category}:{event}")),
             Attach::RawTracepoint { event } => self.raw_tracepoint_arguments(event),
             _ => Ok(()),

@@ -80,6 +80,7 @@ pub fn kernel_symbol(name: &str) -> Answer {
         btf: None,
         func_info: ExtInfo::default(),
         line_info: ExtInfo::default(),
+        target: None,
     };
     let Ok(program) = prog_load(&load, None, &mut Vec::new()) else { return Answer::Unknown };
     let mut context = [0u8; 8];

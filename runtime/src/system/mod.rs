@@ -290,6 +290,14 @@ impl Target for System {
         self.kernel_btf().ok().map(|btf| &**btf)
     }
 
+    fn module_btf(&self, module: &str) -> Option<Rc<Btf>> {
+        Self::module_btf(self, module)
+    }
+
+    fn modules_with_btf(&self) -> Vec<String> {
+        Self::modules_with_btf(self)
+    }
+
     fn tracepoint_format(&self, category: &str, event: &str) -> Result<String, TargetError> {
         self.tracefs()?.format(category, event)
     }

@@ -381,9 +381,9 @@ impl Btf {
         }
     }
 
-    /// The prototype of a function by its name.
+    /// The prototype of a function by its name, a module's own before the base's.
     pub fn function(&self, name: &str) -> Option<FuncProto<'_>> {
-        let id = self.find(KindSet::FUNC, name)?;
+        let id = self.find_own(KindSet::FUNC, name).or_else(|| self.base.as_ref()?.find(KindSet::FUNC, name))?;
         let BtfType::Func { proto, .. } = self.get(id) else { return None };
         match self.get(proto) {
             BtfType::FuncProto(proto) => Some(proto),

@@ -1,5 +1,7 @@
 //! Attach points to links, one file per provider. A link is one or two descriptors; closing them detaches.
 
+mod function;
+pub mod iter;
 mod kprobe;
 mod perf;
 mod tracepoint;
@@ -219,6 +221,8 @@ fn attach_one(fd: BorrowedFd<'_>, kind: ProgramKind, probe: &ProbeDesc, env: &En
             let is_return = kind == ProgramKind::Kretprobe;
             kprobe::attach(fd, function, module.as_deref(), *offset, is_return, cookie, env)?
         }
+        Attach::Function { .. } => function::attach(fd)?,
+        Attach::Iter { name, .. } => iter::attach(fd, name)?,
         Attach::Tracepoint { category, event } => tracepoint::attach(fd, category, event, cookie, env)?,
         Attach::RawTracepoint { event } => tracepoint::attach_raw(fd, event, cookie)?,
         Attach::Uprobe { path, offset } => {
