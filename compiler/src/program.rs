@@ -176,6 +176,15 @@ pub enum Attach {
         /// Offset in the file.
         offset: u64,
     },
+    /// A place of a program that was made for tracing, at a file offset.
+    Usdt {
+        /// The file.
+        path: String,
+        /// Offset in the file.
+        offset: u64,
+        /// Offset in the file of the counter of those who trace it; 0 when it has none.
+        semaphore: u64,
+    },
     /// A timer on one CPU; nanoseconds.
     Interval {
         /// Period in ns.

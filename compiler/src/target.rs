@@ -112,6 +112,30 @@ pub struct UserFunction {
     pub size: u64,
 }
 
+/// A program or library with the places that it was built with for tracing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsdtBinary {
+    /// Absolute path.
+    pub path: String,
+    /// The places, sorted by provider and name. One name can stand for several places.
+    pub probes: Vec<UsdtProbe>,
+}
+
+/// A place for tracing, as its note describes it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UsdtProbe {
+    /// Who made it.
+    pub provider: String,
+    /// Its name.
+    pub name: String,
+    /// Where it lies in the file.
+    pub offset: u64,
+    /// Where the counter of those who trace it lies in the file; 0 when it has none.
+    pub semaphore: u64,
+    /// Where its arguments are: words such as `-4@%edi`.
+    pub arguments: String,
+}
+
 /// The traced system.
 pub trait Target {
     /// Processor.
@@ -139,6 +163,16 @@ pub trait Target {
     fn user_functions(&self, file: &str, pattern: &str) -> Result<UserBinary, TargetError> {
         let _ = (file, pattern);
         Err(TargetError::NotFound)
+    }
+    /// A binary with its places for tracing. `file` is named as in [`user_functions`](Self::user_functions).
+    fn usdt_probes(&self, file: &str) -> Result<UsdtBinary, TargetError> {
+        let _ = file;
+        Err(TargetError::NotFound)
+    }
+    /// Paths of the files that a process has mapped as code.
+    fn mapped_files(&self, pid: u32) -> Vec<String> {
+        let _ = pid;
+        Vec::new()
     }
     /// Address of a kernel symbol.
     fn kernel_symbol(&self, name: &str) -> Option<u64>;

@@ -169,6 +169,28 @@ pub fn workload_sort(numbers: &mut [i64]) -> i64 {
     numbers.first().copied().unwrap_or(0)
 }
 
+#[cfg(target_arch = "x86_64")]
+std::arch::global_asm!(include_str!("usdt_x86_64.s"), options(att_syntax));
+
+#[cfg(target_arch = "x86_64")]
+unsafe extern "C" {
+    fn workload_tick(number: i32, text: *const libc::c_char, words: *const u64) -> u16;
+}
+
+/// Passes the usdt probes `tapline:tick` and `tapline:tock` with arguments of all kinds. Returns how many trace `tapline:tock`.
+#[cfg(target_arch = "x86_64")]
+pub fn workload_usdt(number: i32) -> i64 {
+    let words = [11u64, 22, 33, 44];
+    // SAFETY: the function reads its arguments and a counter of its own.
+    i64::from(unsafe { workload_tick(number, c"hello".as_ptr(), words.as_ptr()) })
+}
+
+/// Nothing on processors without usdt probes of ours.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn workload_usdt(_number: i32) -> i64 {
+    0
+}
+
 /// Uprobe target: calls itself `depth` times, so that a user stack has `depth + 1` such frames.
 #[unsafe(no_mangle)]
 #[inline(never)]

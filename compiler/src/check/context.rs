@@ -10,11 +10,12 @@ use crate::expand::Context;
 use crate::probes::Access;
 use crate::probes::access::{self, Place};
 use crate::probes::iter;
+use crate::probes::usdt::{Memory, Operand, Source};
 use crate::probes::registers::registers;
 use crate::program::ProgramKind;
 use crate::similar::closest;
 use crate::target::TargetError;
-use crate::typed::{Expr, ExprKind, Op};
+use crate::typed::{BinOp, Expr, ExprKind, Op};
 use crate::types::layout::size_of;
 use crate::types::record::{is_data_loc, parse_format, record_fields};
 use crate::types::table::Prototype;
@@ -33,7 +34,7 @@ impl Checker<'_> {
     /// The address space of numbers that are used as addresses.
     pub(crate) fn default_space(&self) -> AddrSpace {
         match &self.unit.context {
-            Context::UserEntry | Context::UserReturn | Context::Syscalls { .. } => AddrSpace::User,
+            Context::UserEntry | Context::UserReturn | Context::Usdt { .. } | Context::Syscalls { .. } => AddrSpace::User,
             Context::Tracepoint { category, .. } if category == "syscalls" => AddrSpace::User,
             _ => AddrSpace::Kernel,
         }
@@ -64,11 +65,60 @@ impl Checker<'_> {
     pub(crate) fn argument(&mut self, n: u32, span: Span) -> Option<Expr> {
         let name = format!("arg{n}");
         self.require(Access::ArgN, &name, span)?;
+        if let Context::Usdt { operands } = &self.unit.context {
+            let (operand, count) = (operands.get(n as usize).cloned(), operands.len());
+            return self.usdt_argument(operand, count, &name, span);
+        }
         let Some(place) = access::argument(&self.unit.context, self.target.arch(), n) else {
             self.error("no-argument", format!("there is no `{name}`"), span).label("the number is too large");
             return None;
         };
         Some(Self::word_at(place, span))
+    }
+
+    /// An argument of a usdt probe: a number of its size and sign, widened to a word.
+    fn usdt_argument(
+        &mut self,
+        operand: Option<Option<Operand>>,
+        count: usize,
+        name: &str,
+        span: Span,
+    ) -> Option<Expr> {
+        let Some(operand) = operand else {
+            self.error("no-argument", format!("there is no `{name}`"), span)
+                .label(format!("this probe has {count} arguments"));
+            return None;
+        };
+        let Some(Operand { int, source }) = operand else {
+            self.error("unreadable-argument", format!("`{name}` lies where it cannot be read"), span)
+                .label("a floating-point register, or a variable that the note gives by name");
+            return None;
+        };
+        let number = |value: i64| constant::typed_int(i128::from(value.cast_unsigned()), IntType::U64, span);
+        let calculate = |op, lhs: Expr, rhs: Expr| {
+            let kind = ExprKind::Binary(op, Box::new(lhs), Box::new(rhs));
+            Expr { kind, ty: Type::U64, span }
+        };
+        let register = |offset| Self::context_word(offset, Type::U64, span);
+        let value = match source {
+            Source::Constant(value) => number(value),
+            Source::Register(offset, false) => register(offset),
+            Source::Register(offset, true) => calculate(BinOp::Shr, register(offset), number(8)),
+            Source::Memory(Memory { base, index, displacement }) => {
+                let mut address = number(displacement);
+                if let Some(base) = base {
+                    address = calculate(BinOp::Add, register(base), address);
+                }
+                if let Some((index, scale)) = index {
+                    let scaled = calculate(BinOp::Mul, register(index), number(i64::from(scale)));
+                    address = calculate(BinOp::Add, address, scaled);
+                }
+                let pointer = Type::Ptr(Rc::new(Type::Int(int)), AddrSpace::User);
+                let pointer = Expr { kind: ExprKind::Cast(Box::new(address)), ty: pointer, span };
+                Expr { kind: ExprKind::Deref(Box::new(pointer)), ty: Type::Int(int), span }
+            }
+        };
+        Some(convert(convert(value, &Type::Int(int)), &Type::U64))
     }
 
     fn word_at(place: Place, span: Span) -> Expr {
@@ -77,7 +127,7 @@ impl Checker<'_> {
             Place::Stack { sp, offset, user } => {
                 let sp = Self::context_word(sp, Type::U64, span);
                 let bytes = constant::typed_int(i128::from(offset), IntType::U64, span);
-                let sum = ExprKind::Binary(crate::typed::BinOp::Add, Box::new(sp), Box::new(bytes));
+                let sum = ExprKind::Binary(BinOp::Add, Box::new(sp), Box::new(bytes));
                 let sum = Expr { kind: sum, ty: Type::U64, span };
                 let space = if user { AddrSpace::User } else { AddrSpace::Kernel };
                 let pointer = Type::Ptr(Rc::new(Type::U64), space);
@@ -144,7 +194,7 @@ impl Checker<'_> {
     pub(crate) fn function(&mut self, span: Span) -> Option<Expr> {
         self.require(Access::Func, "func", span)?;
         match &self.unit.context {
-            Context::UserEntry | Context::UserReturn => {
+            Context::UserEntry | Context::UserReturn | Context::Usdt { .. } => {
                 let at = registers(self.target.arch()).ip;
                 let ip = Self::context_word(at, Type::U64, span);
                 Some(Expr { kind: ExprKind::Call(Op::UserSymbol, vec![ip]), ty: Type::UserSymbol, span })
@@ -299,7 +349,7 @@ impl Checker<'_> {
         let context = Expr { kind: ExprKind::Context, ty: pointer, span };
         let address = Expr { kind: ExprKind::Cast(Box::new(context)), ty: Type::U64, span };
         let bytes = constant::typed_int(i128::from(offset), IntType::U64, span);
-        let sum = ExprKind::Binary(crate::typed::BinOp::Add, Box::new(address), Box::new(bytes));
+        let sum = ExprKind::Binary(BinOp::Add, Box::new(address), Box::new(bytes));
         let sum = Expr { kind: sum, ty: Type::U64, span };
         let pointer = Type::Ptr(Rc::new(ty), AddrSpace::Kernel);
         Expr { kind: ExprKind::Cast(Box::new(sum)), ty: pointer, span }
@@ -380,7 +430,7 @@ impl Checker<'_> {
             // Counted from the end of the word, and not from the start of the record. The place is in the low half.
             Some(f) if f.ty.starts_with("__rel_loc") => {
                 let end = constant::typed_int(i128::from(f.offset + f.size), IntType::U32, span);
-                let sum = ExprKind::Binary(crate::typed::BinOp::Add, Box::new(word), Box::new(end));
+                let sum = ExprKind::Binary(BinOp::Add, Box::new(word), Box::new(end));
                 Expr { kind: sum, ty: Type::U32, span }
             }
             _ => word,

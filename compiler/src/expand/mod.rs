@@ -24,6 +24,7 @@ pub use print::print;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::probes::Provider;
+use crate::probes::usdt::Operand;
 use crate::program::{Config, ProbeDesc, ProgramKind};
 use crate::source::SourceMap;
 use crate::target::Target;
@@ -107,6 +108,11 @@ pub enum Context {
     UserEntry,
     /// `struct pt_regs` at the return of a user function.
     UserReturn,
+    /// `struct pt_regs` at a place made for tracing.
+    Usdt {
+        /// Its arguments, as far as they can be read.
+        operands: Vec<Option<Operand>>,
+    },
     /// The record that the event's format file describes.
     Tracepoint {
         /// Category.

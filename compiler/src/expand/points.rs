@@ -42,7 +42,7 @@ impl Resolver<'_> {
                 parts.push(part.clone());
             }
         }
-        match probes::resolve(&parts, span, self.target, diagnostics) {
+        match probes::resolve(&parts, span, (self.target, self.settings.config.pid), diagnostics) {
             Ok((provider, points)) => {
                 self.count = self.count.saturating_add(points.len() as u64);
                 if self.count > self.settings.max_probes {

@@ -65,6 +65,7 @@ pub fn has_registers(context: &Context) -> bool {
             | Context::KernelReturn { .. }
             | Context::UserEntry
             | Context::UserReturn
+            | Context::Usdt { .. }
             | Context::PerfEvent
     )
 }

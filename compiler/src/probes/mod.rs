@@ -20,6 +20,7 @@ mod software;
 mod tests;
 mod tracepoint;
 mod uprobe;
+pub mod usdt;
 
 use tapline_grammar::span::{Span, Spanned};
 
@@ -93,6 +94,8 @@ pub struct Request<'a> {
     pub span: Span,
     /// The traced system.
     pub target: &'a dyn Target,
+    /// `-p`.
+    pub pid: Option<u32>,
     /// Notes and warnings go here.
     pub diagnostics: &'a mut Diagnostics,
 }
@@ -262,7 +265,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 1..=3,
         reentrant: true,
         access: &[ArgN, Func, Register],
-        resolve: None,
+        resolve: Some(usdt::resolve),
     },
     Provider {
         name: "fentry",
@@ -340,7 +343,7 @@ pub fn provider(name: &str) -> Option<&'static Provider> {
 pub fn resolve(
     parts: &[Spanned<String>],
     span: Span,
-    target: &dyn Target,
+    (target, pid): (&dyn Target, Option<u32>),
     diagnostics: &mut Diagnostics,
 ) -> Result<(&'static Provider, Vec<Concrete>), ProbeError> {
     let Some((first, rest)) = parts.split_first() else {
@@ -363,7 +366,7 @@ pub fn resolve(
         let d = Diagnostic::error("attach-point", message, span).label(label);
         return Err(ProbeError::invalid(d.help(format!("its form is `{}`", provider.form))));
     }
-    let mut request = Request { provider, parts: rest, span, target, diagnostics };
+    let mut request = Request { provider, parts: rest, span, target, pid, diagnostics };
     resolve(&mut request).map(|points| (provider, points))
 }
 

@@ -106,13 +106,12 @@ impl<'t> TypeTable<'t> {
     /// Number of a module among the origins; 0 for the kernel itself.
     fn origin_of(&mut self, module: Option<&str>) -> Option<u32> {
         let Some(module) = module.filter(|module| *module != "vmlinux") else { return Some(0) };
-        let at = match self.modules.iter().position(|(name, _)| name == module) {
-            Some(at) => at,
-            None => {
-                let Source::Target(target) = self.btf else { return None };
-                self.modules.push((module.to_owned(), target.module_btf(module)?));
-                self.modules.len() - 1
-            }
+        let at = if let Some(at) = self.modules.iter().position(|(name, _)| name == module) {
+            at
+        } else {
+            let Source::Target(target) = self.btf else { return None };
+            self.modules.push((module.to_owned(), target.module_btf(module)?));
+            self.modules.len() - 1
         };
         u32::try_from(at + 1).ok()
     }

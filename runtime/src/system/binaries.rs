@@ -37,6 +37,20 @@ pub fn find(name: &str) -> Option<PathBuf> {
     binary.or_else(|| find_library(name))
 }
 
+/// Paths of the files that a process has mapped as code, sorted.
+pub fn mapped(pid: u32) -> Vec<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let mut paths: Vec<String> = text
+        .lines()
+        .filter(|line| line.split_whitespace().nth(1).is_some_and(|flags| flags.contains('x')))
+        .filter_map(|line| Some(line.get(line.find('/')?..)?.to_owned()))
+        .filter(|path| !path.ends_with(" (deleted)"))
+        .collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths
+}
+
 /// A library in the loader's usual directories. Of several versions the last by name.
 fn find_library(name: &str) -> Option<PathBuf> {
     const DIRECTORIES: [&str; 8] = [

@@ -75,6 +75,8 @@ enum Source {
     /// Fixed names.
     Fixed(&'static [&'static str]),
     Binary,
+    /// Places for tracing in a binary.
+    Usdt,
 }
 
 /// One row per provider.
@@ -144,6 +146,7 @@ const ROWS: &[Row] = &[
     row("tracepoint", &["t"], Source::Tracepoints, true),
     row("uprobe", &["u"], Source::Binary, false),
     row("uretprobe", &["ur"], Source::Binary, false),
+    row("usdt", &["U"], Source::Usdt, false),
 ];
 
 const fn row(name: &'static str, aliases: &'static [&'static str], source: Source, common: bool) -> Row {
@@ -238,6 +241,7 @@ impl Lister<'_> {
             Source::RawTracepoints => self.raw_tracepoints(rest),
             Source::Fixed(names) => self.fixed(row.name, names, rest),
             Source::Binary => self.binary(row.name, rest),
+            Source::Usdt => self.usdt(rest),
         }
     }
 
@@ -429,6 +433,25 @@ impl Lister<'_> {
             symbols.iter().map(|symbol| symbol.name).filter(|name| glob.matches(name)).collect();
         for name in names {
             self.line(&format!("{provider}:{}:{name}", resolved.display()))?;
+        }
+        Ok(())
+    }
+
+    fn usdt(&mut self, rest: &str) -> Result<(), ListError> {
+        let mut parts = rest.split(':');
+        let file = parts.next().unwrap_or_default();
+        let (provider, name) = match (parts.next(), parts.next()) {
+            (Some(provider), Some(name)) => (provider, name),
+            (Some(name), None) => ("*", name),
+            _ => ("*", "*"),
+        };
+        let path = binaries::find(file).ok_or_else(|| ListError::NoBinary(file.to_owned()))?;
+        let probes = super::usdt::load(&path).map_err(|error| ListError::Binary(path.clone(), error))?;
+        let (provider, name) = (Glob::new(provider), Glob::new(name));
+        let matching = probes.iter().filter(|probe| provider.matches(&probe.provider) && name.matches(&probe.name));
+        let names: BTreeSet<String> = matching.map(|probe| format!("{}:{}", probe.provider, probe.name)).collect();
+        for name in names {
+            self.line(&format!("usdt:{}:{name}", path.display()))?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ pub mod functions;
 pub mod list;
 pub mod lookup;
 pub mod tracefs;
+pub mod usdt;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use tapline_compiler::target::{
-    Arch, Feature, Glob, PidNamespace, ProbeSource, Target, TargetError, UserBinary, similar,
+    Arch, Feature, Glob, PidNamespace, ProbeSource, Target, TargetError, UsdtBinary, UserBinary, similar,
 };
 use tapline_compiler::types::btf::{Btf, KindSet};
 
@@ -342,6 +343,22 @@ impl Target for System {
         let path =
             path.into_os_string().into_string().map_err(|_| TargetError::Malformed("its path is not UTF-8".into()))?;
         Ok(UserBinary { path, functions: binaries::functions(&symbols, pattern) })
+    }
+
+    fn usdt_probes(&self, file: &str) -> Result<UsdtBinary, TargetError> {
+        let path = binaries::find(file).ok_or(TargetError::NotFound)?;
+        let path = std::path::absolute(&path).unwrap_or(path);
+        let probes = usdt::load(&path).map_err(|error| match error {
+            ElfError::Io(error) => tracefs::target_error(&path, &error),
+            ElfError::Malformed(why) => TargetError::Malformed(format!("{}: {why}", path.display())),
+        })?;
+        let path =
+            path.into_os_string().into_string().map_err(|_| TargetError::Malformed("its path is not UTF-8".into()))?;
+        Ok(UsdtBinary { path, probes })
+    }
+
+    fn mapped_files(&self, pid: u32) -> Vec<String> {
+        binaries::mapped(pid)
     }
 
     fn kernel_symbol(&self, name: &str) -> Option<u64> {

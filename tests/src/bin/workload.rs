@@ -41,6 +41,7 @@ usage: workload [--wait] [--quiet] [--comm NAME] SUBCOMMAND [ARGS]
   call-add N / call-mix N / call-greet N TEXT / call-point N / call-nest DEPTH
                                 call the functions workload_add(i, 2*i), workload_mix(1..8), workload_greet(TEXT, 3),
                                 workload_point({x: 7, y: -9}), workload_nest(DEPTH)
+  call-usdt N                   pass N times the usdt probes tapline:tick and tapline:tock
   call-sort N                   N times sort three numbers with qsort, whose comparison calls workload_add
   then: several subcommands in one run, separated by the word `then`
 ";
@@ -297,6 +298,7 @@ fn call(function: &str, args: &[String], truth: &Truth) -> Outcome<()> {
                 let text = std::ffi::CString::new(word(args, 2, "TEXT")?).map_err(|_| "TEXT holds a NUL".to_owned())?;
                 sys::workload_greet(text.as_ptr(), 3) as i64
             }
+            "call-usdt" => sys::workload_usdt(-i32::try_from(index).map_err(|_| "N is too large")?),
             "call-sort" => sys::workload_sort(&mut [index + 2, index, index + 1]),
             "call-nest" => {
                 let depth = u32::try_from(count).map_err(|_| "DEPTH is too large")?;

@@ -21,9 +21,41 @@ pub(super) fn attach(
             Failure::new("this kernel has no uprobes").help("they need a kernel built with CONFIG_UPROBE_EVENTS")
         );
     };
-    let scope = env.pid.map_or_else(|| Scope::Cpu(env.first_cpu()), Scope::Process);
     let config = if is_return { pmu.return_config } else { 0 };
-    let event = match perf::function(scope, pmu.kind, config, &c_string(path)?, offset) {
+    open(program, path, (offset, pmu.kind, config), cookie, env)
+}
+
+/// A place made for tracing. The kernel counts the semaphore up in all processes that have the file mapped, and down again.
+pub(super) fn attach_usdt(
+    program: BorrowedFd<'_>,
+    path: &str,
+    offset: u64,
+    semaphore: u64,
+    cookie: u64,
+    env: &Environment,
+) -> Result<Links, Failure> {
+    /// Where the semaphore's offset stands in the event's configuration.
+    const SEMAPHORE_SHIFT: u32 = 32;
+    let Some(pmu) = env.uprobe_pmu() else {
+        return Err(
+            Failure::new("this kernel has no uprobes").help("they need a kernel built with CONFIG_UPROBE_EVENTS")
+        );
+    };
+    let Ok(semaphore) = u32::try_from(semaphore) else {
+        return Err(Failure::new("its semaphore lies beyond 4 GiB of the file"));
+    };
+    open(program, path, (offset, pmu.kind, u64::from(semaphore) << SEMAPHORE_SHIFT), cookie, env)
+}
+
+fn open(
+    program: BorrowedFd<'_>,
+    path: &str,
+    (offset, kind, config): (u64, u32, u64),
+    cookie: u64,
+    env: &Environment,
+) -> Result<Links, Failure> {
+    let scope = env.pid.map_or_else(|| Scope::Cpu(env.first_cpu()), Scope::Process);
+    let event = match perf::function(scope, kind, config, &c_string(path)?, offset) {
         Ok(event) => event,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             return Err(Failure::missing(format!("there is no file {path}")));

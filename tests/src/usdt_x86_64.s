@@ -1,0 +1,49 @@
+# Notes as SystemTap's sys/sdt.h writes them, for a program that no C compiler has seen.
+
+.macro NOTE place, semaphore, name, arguments
+    .pushsection .note.stapsdt, "", "note"
+    .balign 4
+    .4byte 992f - 991f, 994f - 993f, 3
+991: .asciz "stapsdt"
+992: .balign 4
+993: .8byte \place
+    .8byte _.stapsdt.base
+    .8byte \semaphore
+    .asciz "tapline"
+    .asciz "\name"
+    .asciz "\arguments"
+994: .balign 4
+    .popsection
+.endm
+
+    .pushsection .stapsdt.base, "a", "progbits"
+    .weak _.stapsdt.base
+    .hidden _.stapsdt.base
+_.stapsdt.base:
+    .space 1
+    .popsection
+
+    .pushsection .probes, "aw", "progbits"
+    .balign 2
+workload_tock_semaphore:
+    .2byte 0
+    .popsection
+
+    .pushsection .text.workload_tick, "ax", "progbits"
+    .globl workload_tick
+    .type workload_tick, @function
+workload_tick:
+    movzwl workload_tock_semaphore(%rip), %eax
+    leaq _.stapsdt.base(%rip), %r11
+    movl $2, %ecx
+    movl $0x1234, %r8d
+.Lworkload_tick_place:
+    nop
+.Lworkload_tock_place:
+    nop
+    ret
+    .size workload_tick, . - workload_tick
+    .popsection
+
+NOTE .Lworkload_tick_place, 0, tick, "-4@%edi 8@%rsi 8@8(%rdx) 8@(%rdx,%rcx,8) -4@$-7 1@%r8b 2@%r8w 4@%edi 8f@%xmm0 8@somewhere(%rip)"
+NOTE .Lworkload_tock_place, workload_tock_semaphore, tock, "2@%ax"
