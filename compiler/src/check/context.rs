@@ -65,9 +65,8 @@ impl Checker<'_> {
     pub(crate) fn argument(&mut self, n: u32, span: Span) -> Option<Expr> {
         let name = format!("arg{n}");
         self.require(Access::ArgN, &name, span)?;
-        if let Context::Usdt { operands } = &self.unit.context {
-            let (operand, count) = (operands.get(n as usize).cloned(), operands.len());
-            return self.usdt_argument(operand, count, &name, span);
+        if let Context::Usdt { operands } = self.unit.context.clone() {
+            return self.usdt_argument(&operands, n, span);
         }
         let Some(place) = access::argument(&self.unit.context, self.target.arch(), n) else {
             self.error("no-argument", format!("there is no `{name}`"), span).label("the number is too large");
@@ -77,14 +76,9 @@ impl Checker<'_> {
     }
 
     /// An argument of a usdt probe: a number of its size and sign, widened to a word.
-    fn usdt_argument(
-        &mut self,
-        operand: Option<Option<Operand>>,
-        count: usize,
-        name: &str,
-        span: Span,
-    ) -> Option<Expr> {
-        let Some(operand) = operand else {
+    fn usdt_argument(&mut self, operands: &[Option<Operand>], n: u32, span: Span) -> Option<Expr> {
+        let (name, count) = (format!("arg{n}"), operands.len());
+        let Some(operand) = operands.get(n as usize).cloned() else {
             self.error("no-argument", format!("there is no `{name}`"), span)
                 .label(format!("this probe has {count} arguments"));
             return None;

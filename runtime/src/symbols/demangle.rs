@@ -35,7 +35,8 @@ fn rust(symbol: &str) -> Option<String> {
     Some(text.0)
 }
 
-fn cpp(symbol: &str) -> Option<String> {
+/// The name of a symbol of C++; `None` for all others.
+pub fn cpp(symbol: &str) -> Option<String> {
     if !symbol.starts_with("_Z") {
         return None;
     }
