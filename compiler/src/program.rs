@@ -185,6 +185,15 @@ pub enum Attach {
         /// Offset in the file of the counter of those who trace it; 0 when it has none.
         semaphore: u64,
     },
+    /// Memory that is watched by the processor.
+    Watchpoint {
+        /// Where it begins.
+        address: u64,
+        /// Bytes: 1, 2, 4 or 8.
+        length: u64,
+        /// `HW_BREAKPOINT_*`.
+        mode: u32,
+    },
     /// A timer on one CPU; nanoseconds.
     Interval {
         /// Period in ns.

@@ -101,6 +101,9 @@ pub struct UserBinary {
     pub functions: Vec<UserFunction>,
 }
 
+/// What stands before a name in C++, with or without its parameters.
+pub const CPP: &str = "cpp:";
+
 /// A function of a program or library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserFunction {
@@ -158,7 +161,8 @@ pub trait Target {
     fn probe_names(&self, source: ProbeSource, pattern: &str) -> Result<Vec<String>, TargetError>;
     /// Names close to a misspelt one, best first, a handful at most.
     fn similar_probes(&self, source: ProbeSource, name: &str) -> Vec<String>;
-    /// A binary with its functions that match a glob. `file` is a path, the name of a program in `PATH` or of a library (`libc`,
+    /// A binary with its functions that match a glob; the one place at an address, where the pattern is a number; functions by their
+    /// names in C++ where it begins with [`CPP`]. `file` is a path, the name of a program in `PATH` or of a library (`libc`,
     /// `libc.so.6`). `NotFound` when there is no such file; no functions when none matches.
     fn user_functions(&self, file: &str, pattern: &str) -> Result<UserBinary, TargetError> {
         let _ = (file, pattern);

@@ -120,6 +120,38 @@ pub struct Point {
     pub y: i64,
 }
 
+/// Memory to be watched.
+static WATCHED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+/// The address of the memory that [`workload_touch`] changes.
+pub fn watched_address() -> usize {
+    std::ptr::from_ref(&WATCHED) as usize
+}
+
+/// Changes eight bytes of memory.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn workload_touch(value: i64) -> i64 {
+    WATCHED.store(value.cast_unsigned(), std::sync::atomic::Ordering::Relaxed);
+    value
+}
+
+/// Uprobe target: `tapline::seven(int)`, as a C++ compiler would name it.
+#[unsafe(export_name = "_ZN7tapline5sevenEi")]
+#[inline(never)]
+pub extern "C" fn workload_cpp(value: i32) -> i32 {
+    std::hint::black_box(value)
+}
+
+/// The address of [`workload_add`] as the file counts.
+pub fn add_address() -> usize {
+    unsafe extern "C" {
+        static __ehdr_start: u8;
+    }
+    // The file begins where it is loaded: it is position-independent.
+    (workload_add as *const () as usize).wrapping_sub(&raw const __ehdr_start as usize)
+}
+
 /// Uprobe target: the sum of two integers.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -10,8 +10,8 @@ use crate::expand::Context;
 use crate::probes::Access;
 use crate::probes::access::{self, Place};
 use crate::probes::iter;
-use crate::probes::usdt::{Memory, Operand, Source};
 use crate::probes::registers::registers;
+use crate::probes::usdt::{Memory, Operand, Source};
 use crate::program::ProgramKind;
 use crate::similar::closest;
 use crate::target::TargetError;
@@ -34,7 +34,9 @@ impl Checker<'_> {
     /// The address space of numbers that are used as addresses.
     pub(crate) fn default_space(&self) -> AddrSpace {
         match &self.unit.context {
-            Context::UserEntry | Context::UserReturn | Context::Usdt { .. } | Context::Syscalls { .. } => AddrSpace::User,
+            Context::UserEntry | Context::UserReturn | Context::Usdt { .. } | Context::Syscalls { .. } => {
+                AddrSpace::User
+            }
             Context::Tracepoint { category, .. } if category == "syscalls" => AddrSpace::User,
             _ => AddrSpace::Kernel,
         }
@@ -188,7 +190,7 @@ impl Checker<'_> {
     pub(crate) fn function(&mut self, span: Span) -> Option<Expr> {
         self.require(Access::Func, "func", span)?;
         match &self.unit.context {
-            Context::UserEntry | Context::UserReturn | Context::Usdt { .. } => {
+            Context::UserEntry | Context::UserReturn | Context::Usdt { .. } | Context::Watchpoint { user: true } => {
                 let at = registers(self.target.arch()).ip;
                 let ip = Self::context_word(at, Type::U64, span);
                 Some(Expr { kind: ExprKind::Call(Op::UserSymbol, vec![ip]), ty: Type::UserSymbol, span })

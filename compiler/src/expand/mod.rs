@@ -132,6 +132,11 @@ pub enum Context {
     },
     /// `struct bpf_perf_event_data`: registers first.
     PerfEvent,
+    /// The same, where memory was touched.
+    Watchpoint {
+        /// It is memory of a process.
+        user: bool,
+    },
 }
 
 /// What the command line adds to a script.

@@ -67,6 +67,7 @@ pub fn has_registers(context: &Context) -> bool {
             | Context::UserReturn
             | Context::Usdt { .. }
             | Context::PerfEvent
+            | Context::Watchpoint { .. }
     )
 }
 

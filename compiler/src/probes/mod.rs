@@ -21,6 +21,7 @@ mod tests;
 mod tracepoint;
 mod uprobe;
 pub mod usdt;
+mod watchpoint;
 
 use tapline_grammar::span::{Span, Spanned};
 
@@ -305,7 +306,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 3..=3,
         reentrant: false,
         access: &[Func, Register],
-        resolve: None,
+        resolve: Some(watchpoint::resolve),
     },
     Provider {
         name: "test",

@@ -19,7 +19,8 @@ fn run(text: &str, target: &Fixture) -> (Result<Vec<Concrete>, ProbeError>, Diag
         parts.push(Spanned { node: part.to_owned(), span });
     }
     let mut diagnostics = Vec::new();
-    let points = resolve(&parts, Span::new(FileId(0), 0, at), (target, None), &mut diagnostics).map(|(_, points)| points);
+    let points =
+        resolve(&parts, Span::new(FileId(0), 0, at), (target, None), &mut diagnostics).map(|(_, points)| points);
     (points, diagnostics)
 }
 

@@ -1,22 +1,30 @@
 //! `uprobe:file:function[+offset]` and `uretprobe:file:function`: functions of programs and libraries, by their ELF symbols, with
-//! wildcards in the function.
+//! wildcards in the function and, with `-p`, in the file; at an address; by the names of C++.
 
 use super::{Concrete, ProbeError, Request, Resolved, close_names, has_wildcard};
 use crate::diagnostic::Diagnostic;
 use crate::expand::Context;
 use crate::number;
 use crate::program::{Attach, ProgramKind};
-use crate::target::{TargetError, UserFunction, similar};
+use crate::target::{CPP, Glob, TargetError, UserBinary, UserFunction, similar};
 
 pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
-    let provider = request.provider.name;
     let file = request.part(0).to_owned();
+    let mut language = "";
     if request.parts.len() == 3 {
-        let d = request.invalid(1, "demangled names are not supported yet");
-        return Err(ProbeError::invalid(d.help("use the symbol as `nm` prints it, or a wildcard")));
+        if request.part(1) != "cpp" {
+            let d = request.invalid(1, format!("`{}` is not a language whose names are known", request.part(1)));
+            return Err(ProbeError::invalid(
+                d.help("the only one is `cpp`: `uprobe:file:cpp:\"name::space::function\"`"),
+            ));
+        }
+        language = CPP;
     }
-    let (function, offset) = match request.part(1).split_once('+') {
-        None => (request.part(1).to_owned(), 0),
+    let last = request.parts.len() - 1;
+    let (function, offset) = match request.part(last).split_once('+') {
+        // `operator+` has no offset.
+        _ if !language.is_empty() => (request.part(last).to_owned(), 0),
+        None => (request.part(last).to_owned(), 0),
         Some((function, offset)) => {
             let Some(bytes) = number::parse(offset.trim()) else {
                 let d = request.invalid(1, format!("`{offset}` is not an offset"));
@@ -26,17 +34,40 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
         }
     };
     check(request, &file, &function, offset)?;
-    let binary = match request.target.user_functions(&file, &function) {
-        Ok(binary) => binary,
-        Err(TargetError::NotFound) => return Err(ProbeError::missing(no_file(request, &file))),
-        Err(e) => {
-            let message = format!("cannot read the symbols of `{file}`: {e}");
-            return Err(ProbeError::invalid(Diagnostic::error("bad-binary", message, request.part_span(0))));
+    let files = match request.pid {
+        Some(pid) if has_wildcard(&file) => {
+            let glob = Glob::new(&file);
+            request.target.mapped_files(pid).into_iter().filter(|path| glob.matches(path)).collect()
         }
+        _ => vec![file.clone()],
     };
-    if binary.functions.is_empty() {
-        return Err(ProbeError::missing(no_function(request, &binary.path, &file, &function)));
+    let several = has_wildcard(&file);
+    let mut points = Vec::new();
+    for file in &files {
+        match request.target.user_functions(file, &format!("{language}{function}")) {
+            Ok(binary) if binary.functions.is_empty() && !several => {
+                return Err(ProbeError::missing(no_function(request, &binary.path, file, &function)));
+            }
+            Ok(binary) => points.extend(in_file(request, binary, offset)?),
+            // Not everything that a process maps is a program.
+            Err(_) if several => {}
+            Err(TargetError::NotFound) => return Err(ProbeError::missing(no_file(request, file))),
+            Err(e) => {
+                let message = format!("cannot read the symbols of `{file}`: {e}");
+                return Err(ProbeError::invalid(Diagnostic::error("bad-binary", message, request.part_span(0))));
+            }
+        }
     }
+    if points.is_empty() {
+        let message = format!("no file of the process that matches `{file}` has a function `{function}`");
+        return Err(ProbeError::missing(Diagnostic::error("missing-probe", message, request.span)));
+    }
+    Ok(points)
+}
+
+/// The attach points in one file.
+fn in_file(request: &Request<'_>, binary: UserBinary, offset: u64) -> Resolved {
+    let provider = request.provider.name;
     let returns = provider == "uretprobe";
     let mut points = Vec::with_capacity(binary.functions.len());
     for UserFunction { name, offset: start, size } in binary.functions {
@@ -63,14 +94,12 @@ fn check(request: &Request<'_>, file: &str, function: &str, offset: u64) -> Resu
         let d = request.invalid(usize::from(!file.is_empty()), format!("a {provider} needs a file and a function"));
         return fail(d.help(format!("its form is `{}`", request.provider.form)));
     }
-    if has_wildcard(file) {
-        return fail(
-            request.invalid(0, "a wildcard in the file of a uprobe is not supported yet").label("name one file"),
-        );
+    if has_wildcard(file) && request.pid.is_none() {
+        let d = request.invalid(0, format!("a wildcard in the file of a {provider} needs a process"));
+        return fail(d.label("files of which process?").help("name the process with `-p PID`, or one file"));
     }
-    if function.starts_with(|c: char| c.is_ascii_digit()) {
-        let d = request.invalid(1, format!("{provider}s at an address are not supported yet"));
-        return fail(d.help("name a function, with an offset if need be: `main+4`"));
+    if function.starts_with(|c: char| c.is_ascii_digit()) && number::parse(function).is_none() {
+        return fail(request.invalid(1, format!("`{function}` is neither a function nor an address")));
     }
     if offset != 0 && provider == "uretprobe" {
         let d = request.invalid(1, "a uretprobe has no offset").label("it fires when the function returns");

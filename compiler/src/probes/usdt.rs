@@ -48,19 +48,15 @@ fn files(request: &Request<'_>, file: &str) -> Result<Vec<String>, ProbeError> {
     }
     let Some(pid) = request.pid else {
         let d = request.invalid(0, "a usdt probe without a file needs a process").label("which file?");
-        return Err(ProbeError::invalid(d.help("name the process with `-p PID`, or the file: `usdt:/path/of/program:name`")));
+        return Err(ProbeError::invalid(
+            d.help("name the process with `-p PID`, or the file: `usdt:/path/of/program:name`"),
+        ));
     };
     let glob = Glob::new(if file.is_empty() { "*" } else { file });
     Ok(request.target.mapped_files(pid).into_iter().filter(|path| glob.matches(path)).collect())
 }
 
-fn add(
-    request: &mut Request<'_>,
-    binary: &UsdtBinary,
-    provider: Option<&str>,
-    name: &str,
-    points: &mut Vec<Concrete>,
-) {
+fn add(request: &mut Request<'_>, binary: &UsdtBinary, provider: Option<&str>, name: &str, points: &mut Vec<Concrete>) {
     let (provider, name) = (Glob::new(provider.unwrap_or("*")), Glob::new(name));
     for probe in &binary.probes {
         if !provider.matches(&probe.provider) || !name.matches(&probe.name) {

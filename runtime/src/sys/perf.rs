@@ -13,6 +13,9 @@ const TYPE_TRACEPOINT: u32 = 2;
 /// `PERF_SAMPLE_TIME`.
 const SAMPLE_TIME: u64 = 1 << 2;
 
+/// `PERF_TYPE_BREAKPOINT`.
+const TYPE_BREAKPOINT: u32 = 5;
+
 /// Whose events an event counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -68,6 +71,21 @@ fn set_rate(builder: &mut Builder<'_>, rate: Rate) {
         Rate::Hz(hz) => builder.sample_frequency(hz),
         Rate::Period(period) => builder.sample_period(period),
     };
+}
+
+/// Accesses of a kind (`HW_BREAKPOINT_*`) to so many bytes from an address on.
+pub fn breakpoint(scope: Scope, address: u64, length: u64, mode: u32) -> io::Result<OwnedFd> {
+    /// `HW_BREAKPOINT_X`: the kernel wants its length to be that of a word.
+    const EXECUTE: u32 = 4;
+    let mut builder = builder(scope);
+    let attrs = builder.attrs_mut();
+    attrs.type_ = TYPE_BREAKPOINT;
+    attrs.config = 0;
+    attrs.bp_type = mode;
+    attrs.__bindgen_anon_3.bp_addr = address;
+    attrs.__bindgen_anon_4.bp_len = if mode == EXECUTE { size_of::<libc::c_long>() as u64 } else { length };
+    builder.sample_period(1);
+    open(builder)
 }
 
 /// A tracepoint by its id in tracefs. A program linked to it runs on every CPU.

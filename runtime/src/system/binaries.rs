@@ -2,16 +2,30 @@
 
 use std::path::PathBuf;
 
-use tapline_compiler::target::{Glob, UserFunction};
+use tapline_compiler::number;
+use tapline_compiler::target::{CPP, Glob, UserFunction};
 
+use crate::symbols::demangle;
 use crate::symbols::elf::ElfSymbols;
 
 /// Functions that match a glob and lie in the file, sorted by name; of several symbols of one name the first.
 pub fn functions(symbols: &ElfSymbols, pattern: &str) -> Vec<UserFunction> {
-    let glob = Glob::new(pattern);
+    if let Some(address) = number::parse(pattern) {
+        let place = |offset| UserFunction { name: pattern.to_owned(), offset, size: 0 };
+        return symbols.offset_of(address).map(place).into_iter().collect();
+    }
+    let cpp = pattern.strip_prefix(CPP);
+    let glob = Glob::new(cpp.unwrap_or(pattern));
+    let matches = |symbol: &str| match cpp {
+        None => glob.matches(symbol),
+        Some(wanted) => demangle::cpp(symbol).is_some_and(|name| {
+            let without_parameters = name.split('(').next().unwrap_or_default();
+            glob.matches(&name) || (!wanted.contains('(') && glob.matches(without_parameters))
+        }),
+    };
     let mut found: Vec<UserFunction> = symbols
         .iter()
-        .filter(|symbol| glob.matches(symbol.name))
+        .filter(|symbol| matches(symbol.name))
         .filter_map(|symbol| {
             let offset = symbols.offset_of(symbol.address)?;
             Some(UserFunction { name: symbol.name.to_owned(), offset, size: symbol.size })

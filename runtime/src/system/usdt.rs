@@ -1,4 +1,4 @@
-//! The notes that say where a program can be traced (`.note.stapsdt`, as SystemTap's `sys/sdt.h` writes them). The file can be hostile:
+//! The notes that say where a program can be traced (`.note.stapsdt`, as `sys/sdt.h` writes them). The file can be hostile:
 //! it belongs to whoever runs it.
 
 use std::path::Path;
@@ -82,7 +82,8 @@ fn notes(mut data: &[u8]) -> impl Iterator<Item = Note> {
             let end = start.checked_add(content_len as usize)?;
             let (owner, content) = (data.get(12..owner_end)?, data.get(start..end)?);
             data = data.get(end.checked_next_multiple_of(4)?..).unwrap_or_default();
-            if owner == OWNER && kind == TYPE
+            if owner == OWNER
+                && kind == TYPE
                 && let Some(note) = parse(content)
             {
                 return Some(note);

@@ -41,6 +41,8 @@ usage: workload [--wait] [--quiet] [--comm NAME] SUBCOMMAND [ARGS]
   call-add N / call-mix N / call-greet N TEXT / call-point N / call-nest DEPTH
                                 call the functions workload_add(i, 2*i), workload_mix(1..8), workload_greet(TEXT, 3),
                                 workload_point({x: 7, y: -9}), workload_nest(DEPTH)
+  call-cpp N                    call a function N times that C++ knows as tapline::seven(int), with 7
+  call-touch N                  change the eight bytes at `watched` N times
   call-usdt N                   pass N times the usdt probes tapline:tick and tapline:tock
   call-sort N                   N times sort three numbers with qsort, whose comparison calls workload_add
   then: several subcommands in one run, separated by the word `then`
@@ -102,6 +104,14 @@ impl AlignedBuffer {
 /// What can and must be done before the wait, with the truth that is known by then.
 fn prepare(args: &[String], truth: &Truth) -> Outcome<Prepared> {
     match word(args, 0, "SUBCOMMAND")?.as_str() {
+        "call-add" => {
+            truth.say("add_address", format_args!("{:#x}", sys::add_address()));
+            Ok(Prepared::Nothing)
+        }
+        "call-touch" => {
+            truth.say("watched", format_args!("{:#x}", sys::watched_address()));
+            Ok(Prepared::Nothing)
+        }
         "connect" => {
             let port = if args.len() > 2 { number(args, 2, "PORT")? } else { 0 };
             let address = match args.get(3).map(String::as_str) {
@@ -298,6 +308,8 @@ fn call(function: &str, args: &[String], truth: &Truth) -> Outcome<()> {
                 let text = std::ffi::CString::new(word(args, 2, "TEXT")?).map_err(|_| "TEXT holds a NUL".to_owned())?;
                 sys::workload_greet(text.as_ptr(), 3) as i64
             }
+            "call-cpp" => i64::from(sys::workload_cpp(7)),
+            "call-touch" => sys::workload_touch(index),
             "call-usdt" => sys::workload_usdt(-i32::try_from(index).map_err(|_| "N is too large")?),
             "call-sort" => sys::workload_sort(&mut [index + 2, index, index + 1]),
             "call-nest" => {

@@ -163,7 +163,11 @@ fn aarch64(operand: &str, regs: &Registers) -> Option<Source> {
             Some(text) => text.rsplit([' ', '#']).next()?.parse().ok()?,
         };
         let scale = 1u8.checked_shl(shift).filter(|_| shift <= 4)?;
-        return Some(Source::Memory(Memory { base, index: Some((aarch64_register(second, regs)?, scale)), displacement: 0 }));
+        return Some(Source::Memory(Memory {
+            base,
+            index: Some((aarch64_register(second, regs)?, scale)),
+            displacement: 0,
+        }));
     }
     if let Some(constant) = integer(operand.trim_start_matches('#')) {
         return Some(Source::Constant(constant));
@@ -192,8 +196,8 @@ mod tests {
         parse(word, Arch::Aarch64).map(|operand| operand.source)
     }
 
-    fn memory(base: Option<u32>, index: Option<(u32, u8)>, displacement: i64) -> Option<Source> {
-        Some(Source::Memory(Memory { base, index, displacement }))
+    fn memory(base: Option<u32>, index: Option<(u32, u8)>, displacement: i64) -> Source {
+        Source::Memory(Memory { base, index, displacement })
     }
 
     #[test]
@@ -229,12 +233,12 @@ mod tests {
     fn x86_64_constants_and_memory() {
         assert_eq!(x86("-4@$-5"), Some(Source::Constant(-5)));
         assert_eq!(x86("8@$0x10"), Some(Source::Constant(16)));
-        assert_eq!(x86("8@(%rdi)"), memory(Some(112), None, 0));
-        assert_eq!(x86("8@-8(%rbp)"), memory(Some(32), None, -8));
-        assert_eq!(x86("4@-16+4(%rbp)"), memory(Some(32), None, -12));
-        assert_eq!(x86("4@8(%rax,%rcx,4)"), memory(Some(80), Some((88, 4)), 8));
-        assert_eq!(x86("4@(%rax,%rcx)"), memory(Some(80), Some((88, 1)), 0));
-        assert_eq!(x86("4@(,%rcx,8)"), memory(None, Some((88, 8)), 0));
+        assert_eq!(x86("8@(%rdi)"), Some(memory(Some(112), None, 0)));
+        assert_eq!(x86("8@-8(%rbp)"), Some(memory(Some(32), None, -8)));
+        assert_eq!(x86("4@-16+4(%rbp)"), Some(memory(Some(32), None, -12)));
+        assert_eq!(x86("4@8(%rax,%rcx,4)"), Some(memory(Some(80), Some((88, 4)), 8)));
+        assert_eq!(x86("4@(%rax,%rcx)"), Some(memory(Some(80), Some((88, 1)), 0)));
+        assert_eq!(x86("4@(,%rcx,8)"), Some(memory(None, Some((88, 8)), 0)));
         assert_eq!(x86("8@counter(%rip)"), None, "symbols are not looked up");
     }
 
@@ -244,11 +248,11 @@ mod tests {
         assert_eq!(arm("-4@w19"), Some(Source::Register(152, false)));
         assert_eq!(arm("4@5"), Some(Source::Constant(5)));
         assert_eq!(arm("-4@-1"), Some(Source::Constant(-1)));
-        assert_eq!(arm("8@[sp]"), memory(Some(248), None, 0));
-        assert_eq!(arm("8@[sp, 16]"), memory(Some(248), None, 16));
-        assert_eq!(arm("8@[x29,-8]"), memory(Some(232), None, -8));
-        assert_eq!(arm("8@[x0, x1]"), memory(Some(0), Some((8, 1)), 0));
-        assert_eq!(arm("8@[x0, x1, lsl 3]"), memory(Some(0), Some((8, 8)), 0));
+        assert_eq!(arm("8@[sp]"), Some(memory(Some(248), None, 0)));
+        assert_eq!(arm("8@[sp, 16]"), Some(memory(Some(248), None, 16)));
+        assert_eq!(arm("8@[x29,-8]"), Some(memory(Some(232), None, -8)));
+        assert_eq!(arm("8@[x0, x1]"), Some(memory(Some(0), Some((8, 1)), 0)));
+        assert_eq!(arm("8@[x0, x1, lsl 3]"), Some(memory(Some(0), Some((8, 8)), 0)));
         assert_eq!(arm("8@x31"), None);
     }
 

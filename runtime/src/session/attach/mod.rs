@@ -229,6 +229,7 @@ fn attach_one(fd: BorrowedFd<'_>, kind: ProgramKind, probe: &ProbeDesc, env: &En
             uprobe::attach(fd, path, *offset, kind == ProgramKind::Uretprobe, cookie, env)?
         }
         Attach::Usdt { path, offset, semaphore } => uprobe::attach_usdt(fd, path, *offset, *semaphore, cookie, env)?,
+        Attach::Watchpoint { address, length, mode } => perf::watchpoint(fd, (*address, *length, *mode), cookie, env)?,
         Attach::Interval { period_ns } => perf::interval(fd, *period_ns, cookie, env)?,
         Attach::Profile(sampling) => perf::profile(fd, *sampling, cookie, env)?,
         Attach::PerfCounter { perf_type, config, period } => {

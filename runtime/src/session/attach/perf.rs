@@ -48,6 +48,40 @@ pub(super) fn counter(
     on_every_cpu(program, cookie, env, |scope| perf::counter(scope, perf_type, config, Rate::Period(period)))
 }
 
+/// Memory of one process, or of the kernel.
+pub(super) fn watchpoint(
+    program: BorrowedFd<'_>,
+    (address, length, mode): (u64, u64, u32),
+    cookie: u64,
+    env: &Environment,
+) -> Result<Links, Failure> {
+    let scopes: Vec<Scope> = match env.pid {
+        Some(pid) => threads(pid).into_iter().map(Scope::Process).collect(),
+        None => env.cpus().iter().copied().map(Scope::Cpu).collect(),
+    };
+    let mut links = Links { probes: 1, ..Links::default() };
+    for scope in scopes {
+        let event = perf::breakpoint(scope, address, length, mode).map_err(|e| match e.raw_os_error() {
+            Some(libc::ENOSPC) => Failure::new("all debug registers of the processor are in use")
+                .help("it has four; end other watchpoints and debuggers"),
+            Some(libc::ENODEV | libc::ENOENT | libc::EOPNOTSUPP) => {
+                Failure::new("this machine has no hardware breakpoints")
+            }
+            _ => Failure::from(e),
+        })?;
+        links.links.push(bpf::link_perf_event(program, event.as_fd(), cookie)?);
+        links.events.push(event);
+    }
+    Ok(links)
+}
+
+/// The threads that a process has now; the process itself when they cannot be listed.
+fn threads(pid: u32) -> Vec<u32> {
+    let listed = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    let found: Vec<u32> = listed.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    if found.is_empty() { vec![pid] } else { found }
+}
+
 fn on_every_cpu(
     program: BorrowedFd<'_>,
     cookie: u64,
