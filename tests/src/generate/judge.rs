@@ -18,7 +18,9 @@ use tapline_compiler::diagnostic::Diagnostic;
 use tapline_compiler::index::IndexVec;
 use tapline_compiler::ir::interp::{Interp, InterpError};
 use tapline_compiler::ir::{FuncId, Module};
-use tapline_compiler::program::{ActionKind, Aggregate, Attach, Manifest, MapDesc, MapId, MapRole, Program, ValueType};
+use tapline_compiler::program::{
+    ActionKind, Aggregate, Attach, Manifest, MapDesc, MapId, MapRole, PrintStyle, Program, ValueType,
+};
 use tapline_compiler::render::{Colour, render_all};
 use tapline_compiler::source::SourceMap;
 use tapline_compiler::target::fixture::Fixture;
@@ -236,12 +238,12 @@ fn print(
         let index = usize::try_from(read_uint(record, 0, 4)).unwrap_or(usize::MAX);
         let Some(action) = manifest.actions.get(index) else { return Err(io::Error::other("a record without action")) };
         match &action.kind {
-            ActionKind::PrintMap { map, top, div } => {
+            ActionKind::PrintMap { map, top, div, style } => {
                 let given = |n: usize, fixed: u64| {
                     action.record.fields.get(n).map_or(fixed, |f| read_uint(record, f.offset as usize, 8))
                 };
                 let (top, div) = (given(0, *top), given(1, *div));
-                print_map(manifest, ctx, map.0 as usize, (top, div), false, store, out)?;
+                print_map(manifest, ctx, map.0 as usize, (top, div), Some(style), store, out)?;
             }
             ActionKind::ClearMap(map) => store.clear(map.0 as usize)?,
             ActionKind::ZeroMap(map) => {
@@ -261,23 +263,25 @@ fn print(
     Ok(())
 }
 
+/// A map, as `print()` shows it; without style as at the end, where empty ones are left out.
 fn print_map(
     manifest: &Manifest,
     ctx: &Context,
     map: usize,
-    (top, div): (u64, u64),
-    at_end: bool,
+    cut: (u64, u64),
+    style: Option<&PrintStyle>,
     store: &mut dyn Store,
     out: &mut Vec<u8>,
 ) -> io::Result<()> {
     let (Some(desc), Some(snapshot)) = (manifest.maps.get(map), store.contents(map)?) else { return Ok(()) };
     let histogram =
         matches!(desc.value, Some(ValueType::Aggregate(Aggregate::Hist { .. } | Aggregate::LinearHist { .. })));
-    if desc.name.starts_with(OPAQUE) || (snapshot.is_empty() && (at_end || histogram)) {
+    if desc.name.starts_with(OPAQUE) || (snapshot.is_empty() && (style.is_none() || histogram)) {
         return Ok(());
     }
     let mut sink = TextSink::new(&mut *out);
-    sink.map(&snapshot.view(ctx, desc, top, div))?;
+    let plain = PrintStyle::default();
+    sink.map(&snapshot.view(ctx, desc, cut, style.unwrap_or(&plain)))?;
     sink.flush()
 }
 
@@ -285,7 +289,7 @@ fn final_maps(manifest: &Manifest, ctx: &Context, store: &mut dyn Store, out: &m
     let printable = |desc: &MapDesc| matches!(desc.role, MapRole::Keyed | MapRole::Scalar);
     let mut maps: Vec<(usize, &MapDesc)> = manifest.maps.iter().enumerate().filter(|(_, d)| printable(d)).collect();
     maps.sort_by(|a, b| a.1.name.cmp(&b.1.name));
-    maps.into_iter().try_for_each(|(index, _)| print_map(manifest, ctx, index, (0, 0), true, store, out))
+    maps.into_iter().try_for_each(|(index, _)| print_map(manifest, ctx, index, (0, 0), None, store, out))
 }
 
 /// Positions of the programs that begin probes run, then of those of end probes.
