@@ -18,12 +18,19 @@ define_id!(
     VarId,
     "var"
 );
+define_id!(
+    /// A user function of the script.
+    FnId,
+    "f"
+);
 
 /// A checked script.
 #[derive(Debug, Default)]
 pub struct TypedScript {
     /// One per BPF program.
     pub programs: Vec<TypedProgram>,
+    /// The script's functions.
+    pub functions: IndexVec<FnId, TypedFunction>,
     /// Attach points in textual order; the ids are those of the manifest.
     pub probes: IndexVec<ProbeId, ProbeDesc>,
     /// The script's maps in the order of their names, in which they are printed at exit; the ids are those of the manifest.
@@ -109,6 +116,23 @@ pub struct TypedProgram {
     /// Scratch variables, also those of loops.
     pub vars: IndexVec<VarId, TypedVar>,
     /// From attach point to closing brace.
+    pub span: Span,
+}
+
+/// A user function. It calls only functions from which no way leads back to it.
+#[derive(Clone, Debug)]
+pub struct TypedFunction {
+    /// As the script calls it.
+    pub name: String,
+    /// Its parameters, in order.
+    pub params: Vec<VarId>,
+    /// What it returns; void for nothing.
+    pub ret: Type,
+    /// Its statements; every way through them returns a value unless `ret` is void.
+    pub body: Block,
+    /// Scratch variables, parameters and those of loops among them.
+    pub vars: IndexVec<VarId, TypedVar>,
+    /// The definition.
     pub span: Span,
 }
 
@@ -226,7 +250,7 @@ pub enum StmtKind {
     Break,
     /// Next turn of the innermost loop.
     Continue,
-    /// Ends the run of the program.
+    /// Ends the run of the function, or of the program. The value has the function's type; in a program it is int64.
     Return(Option<Expr>),
     /// A scope of its own.
     Block(Block),
@@ -289,6 +313,8 @@ pub enum ExprKind {
     Context,
     /// A synchronous builtin or function.
     Call(Op, Vec<Expr>),
+    /// A call of a user function; the arguments have the types of its parameters.
+    CallFn(FnId, Vec<Expr>),
     /// Prefix operator; operand and result have the same type (`Not`: any scalar to bool).
     Unary(UnOp, Box<Expr>),
     /// Arithmetic; operands have the type of the expression (shift counts may differ). Signedness comes from the type.

@@ -122,11 +122,11 @@ pub(super) fn func(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
 }
 
 pub(super) fn probe(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
-    Some(checker.probe_name(call.span))
+    checker.probe_name(call.span)
 }
 
 pub(super) fn probetype(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
-    Some(checker.probe_type(call.span))
+    checker.probe_type(call.span)
 }
 
 pub(super) fn reg(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {

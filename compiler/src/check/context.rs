@@ -44,7 +44,10 @@ impl Checker<'_> {
 
     /// Refuses a builtin where an attach point does not have what it needs.
     pub(crate) fn require(&mut self, what: Access, builtin: &str, span: Span) -> Option<()> {
-        let row = self.unit.provider?;
+        let Some(row) = self.unit.provider else {
+            self.outside_probe(builtin, span);
+            return None;
+        };
         match access::require(row, what, builtin, span) {
             Ok(()) => Some(()),
             Err(diagnostic) => {
@@ -53,6 +56,13 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    /// The refusal of what belongs to a probe in a function, which serves all of them.
+    fn outside_probe(&mut self, builtin: &str, span: Span) {
+        self.error("not-available-here", format!("`{builtin}` is not available in a function"), span)
+            .label("a function has no attach point")
+            .help("pass it as an argument");
     }
 
     /// A word of the context.
@@ -160,6 +170,10 @@ impl Checker<'_> {
 
     /// `ctx`.
     pub(crate) fn raw_context(&mut self, span: Span) -> Option<Expr> {
+        if self.unit.function.is_some() {
+            self.outside_probe("ctx", span);
+            return None;
+        }
         if self.unit.context == Context::None {
             let at = self.unit.point_span;
             self.error("not-available-here", "`ctx` is not available in this probe", span)
@@ -200,7 +214,15 @@ impl Checker<'_> {
     }
 
     /// `probe`.
-    pub(crate) fn probe_name(&mut self, span: Span) -> Expr {
+    pub(crate) fn probe_name(&mut self, span: Span) -> Option<Expr> {
+        if self.unit.function.is_some() {
+            self.outside_probe("probe", span);
+            return None;
+        }
+        Some(self.own_name(span))
+    }
+
+    fn own_name(&self, span: Span) -> Expr {
         if !self.probe_by_cookie() {
             return constant::text(self.unit.name.as_bytes(), span);
         }
@@ -211,8 +233,12 @@ impl Checker<'_> {
     }
 
     /// `probetype`.
-    pub(crate) fn probe_type(&self, span: Span) -> Expr {
-        constant::text(self.unit.provider.map_or("", |row| row.probetype).as_bytes(), span)
+    pub(crate) fn probe_type(&mut self, span: Span) -> Option<Expr> {
+        let Some(row) = self.unit.provider else {
+            self.outside_probe("probetype", span);
+            return None;
+        };
+        Some(constant::text(row.probetype.as_bytes(), span))
     }
 
     /// `args.name`.
@@ -437,6 +463,6 @@ impl Checker<'_> {
 
     /// True when a signal may be sent from this program.
     pub(crate) fn runs_in_a_process(&self) -> bool {
-        !matches!(self.unit.kind, ProgramKind::RawTpRun)
+        self.unit.function.is_some() || !matches!(self.unit.kind, ProgramKind::RawTpRun)
     }
 }

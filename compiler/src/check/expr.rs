@@ -226,13 +226,12 @@ impl Checker<'_> {
         {
             return self.argument(n, span);
         }
-        if self.script.functions.iter().any(|f| f.name.node == name.node) {
-            self.error("user-function", format!("the function {} cannot be called", name.node), name.span)
-                .note("user functions are not supported yet")
-                .help("write it as a macro: `macro name($a, b) { … }`");
-            return None;
+        if let Some(id) = self.function_named(&name.node) {
+            return self.call_function(id, args, span);
         }
-        let close = closest(&name.node, builtins::names()).map(str::to_owned);
+        let script = self.script;
+        let own: Vec<&str> = script.functions.iter().map(|f| f.name.node.as_str()).collect();
+        let close = closest(&name.node, own).or_else(|| closest(&name.node, builtins::names())).map(str::to_owned);
         self.error("unknown-function", format!("unknown function `{}`", name.node), name.span)
             .label("no function of this name")
             .suggest(close);

@@ -15,6 +15,7 @@ use crate::probes::Provider;
 use crate::program::{Attach, ProbeId, ProgramKind};
 use crate::syscalls;
 use crate::target::Feature;
+use crate::typed::FnId;
 use crate::types::record::parse_format;
 
 /// One program to be: attach points of one probe.
@@ -22,6 +23,8 @@ use crate::types::record::parse_format;
 pub(crate) struct Unit {
     /// Index of the probe in the script.
     pub probe: usize,
+    /// The user function that this is instead of a program.
+    pub function: Option<FnId>,
     /// Its attach points.
     pub points: Vec<ProbeId>,
     /// The name of the first one; of all, when there is no other.
@@ -46,6 +49,7 @@ impl Default for Unit {
     fn default() -> Self {
         Self {
             probe: usize::MAX,
+            function: None,
             points: Vec::new(),
             name: String::new(),
             provider: None,
@@ -102,6 +106,7 @@ impl Checker<'_> {
                 }
                 units.push(Unit {
                     probe: index,
+                    function: None,
                     points: vec![id],
                     name: point.desc.name.clone(),
                     provider: Some(point.provider),
@@ -223,7 +228,7 @@ fn visit_probe(probe: &ExpandedProbe, visit: &mut dyn FnMut(&ast::Expr)) {
     visit_block(&probe.body, visit);
 }
 
-fn visit_block(block: &ast::Block, visit: &mut dyn FnMut(&ast::Expr)) {
+pub(super) fn visit_block(block: &ast::Block, visit: &mut dyn FnMut(&ast::Expr)) {
     for stmt in &block.stmts {
         visit_stmt(stmt, visit);
     }

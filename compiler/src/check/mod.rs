@@ -12,6 +12,7 @@ mod convert;
 mod definitions;
 mod expr;
 mod flow;
+mod functions;
 mod group;
 mod maps;
 mod operators;
@@ -38,11 +39,12 @@ use crate::expand::ExpandedScript;
 use crate::index::IndexVec;
 use crate::program::{ActionId, ActionKind, ProbeDesc, ProbeId};
 use crate::target::Target;
-use crate::typed::{Expr, ExprKind, Stmt, StmtKind, TypedAction, TypedProgram, TypedScript};
+use crate::typed::{Expr, ExprKind, FnId, Stmt, StmtKind, TypedAction, TypedFunction, TypedProgram, TypedScript};
 use crate::types::Type;
 use crate::types::display::display;
 use crate::types::table::TypeTable;
 
+use functions::Signature;
 use group::Unit;
 use maps::Maps;
 use scope::Scope;
@@ -70,8 +72,15 @@ const MAX_PASSES: u32 = 32;
 pub fn check(script: &ExpandedScript, target: &dyn Target, options: Options) -> Checked {
     let mut checker = Checker::new(script, target, options);
     checker.define();
-    let programs = checker.run();
-    checker.finish(programs)
+    let code = checker.run();
+    checker.finish(code)
+}
+
+/// The code of a script as one pass leaves it.
+#[derive(Default)]
+struct CheckedCode {
+    programs: Vec<TypedProgram>,
+    functions: Vec<TypedFunction>,
 }
 
 /// The state of checking: what all passes share, what one pass collects, and the program at hand.
@@ -86,6 +95,8 @@ pub(crate) struct Checker<'a> {
     pub(crate) diagnostics: Diagnostics,
     pub(crate) scope: Scope,
     pub(crate) unit: Unit,
+    /// Of the user functions.
+    signatures: IndexVec<FnId, Signature>,
     /// `probe` is a string everywhere, one program per attach point that uses it.
     probe_is_text: bool,
     /// Something asked for `probe` as a string.
@@ -106,19 +117,21 @@ impl<'a> Checker<'a> {
             diagnostics: Diagnostics::new(),
             scope: Scope::default(),
             unit: Unit::default(),
+            signatures: IndexVec::new(),
             probe_is_text: false,
             wants_probe_text: false,
         }
     }
 
-    /// C definitions and map declarations, once.
+    /// C definitions, map declarations and signatures of functions, once.
     fn define(&mut self) {
         self.define_c_items();
         self.declare_maps();
+        self.declare_functions();
     }
 
     /// Passes until nothing changes.
-    fn run(&mut self) -> Vec<TypedProgram> {
+    fn run(&mut self) -> CheckedCode {
         let before = std::mem::take(&mut self.diagnostics);
         let mut units = self.units();
         if let Some(unit) = usize::try_from(self.script.limits.max_programs).ok().and_then(|limit| units.get(limit)) {
@@ -127,36 +140,42 @@ impl<'a> Checker<'a> {
                 .label("the limit is passed here")
                 .note("each function of a fentry or fexit wildcard takes a program of its own, which the kernel has to check")
                 .help(format!("make the wildcard narrower, use a kprobe, or raise the limit: BPFTRACE_MAX_BPF_PROGS={count}, or `max_bpf_progs = {count}` in a config block"));
-            return Vec::new();
+            return CheckedCode::default();
         }
+        let mut functions = self.function_units();
         for _ in 0..MAX_PASSES {
             self.diagnostics.clone_from(&before);
             self.actions = IndexVec::new();
             self.maps.begin_pass();
-            let mut programs = Vec::new();
+            let mut code = CheckedCode::default();
             let mut changed = false;
-            for unit in &mut units {
+            for unit in functions.iter_mut().chain(&mut units) {
                 self.unit = std::mem::take(unit);
-                programs.push(self.program());
+                match self.unit.function {
+                    Some(id) => code.functions.extend(self.user_function(id)),
+                    None => code.programs.push(self.program()),
+                }
                 changed |= self.scope.commit(&mut self.unit.variables);
                 *unit = std::mem::take(&mut self.unit);
             }
+            changed |= self.settle_signatures();
             if self.wants_probe_text && !self.probe_is_text {
                 // The types found so far hold for the other form: begin again.
                 self.probe_is_text = true;
                 self.maps.forget();
                 units = self.units();
+                functions = self.function_units();
                 continue;
             }
             changed |= self.maps.end_pass();
             if !changed && !self.maps.settle_unknown() {
                 self.report_maps();
-                return programs;
+                return code;
             }
         }
         self.error("unsettled", "the types of this script do not settle", self.unit.span)
             .note("some variable or map grows with every assignment, for instance a tuple that contains itself");
-        Vec::new()
+        CheckedCode::default()
     }
 
     /// One program, in the current unit.
@@ -185,7 +204,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn finish(mut self, programs: Vec<TypedProgram>) -> Checked {
+    fn finish(mut self, code: CheckedCode) -> Checked {
         let mut seen: Vec<Diagnostic> = Vec::new();
         for diagnostic in std::mem::take(&mut self.diagnostics) {
             // Programs of one probe repeat what is wrong with its text.
@@ -197,11 +216,11 @@ impl<'a> Checker<'a> {
             }
         }
         let failed = seen.iter().any(Diagnostic::is_error);
-        let script = (!failed).then(|| self.typed_script(programs));
+        let script = (!failed).then(|| self.typed_script(code));
         Checked { script, diagnostics: seen }
     }
 
-    fn typed_script(mut self, programs: Vec<TypedProgram>) -> TypedScript {
+    fn typed_script(mut self, CheckedCode { programs, functions }: CheckedCode) -> TypedScript {
         for program in &programs {
             if program.probes.len() > 1 {
                 for id in &program.probes {
@@ -224,6 +243,7 @@ impl<'a> Checker<'a> {
         }
         TypedScript {
             programs,
+            functions: functions.into(),
             probes: self.probes,
             maps,
             actions: self.actions,

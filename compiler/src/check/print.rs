@@ -4,8 +4,12 @@
 use std::fmt::Write as _;
 
 use super::operators::{comparison_symbol, symbol};
+use crate::index::IndexVec;
 use crate::program::{ActionKind, MapId};
-use crate::typed::{Block, Expr, ExprKind, MapOp, Place, Stmt, StmtKind, TypedProgram, TypedScript, UnOp, VarId};
+use crate::typed::{
+    Block, Expr, ExprKind, MapOp, Place, Stmt, StmtKind, TypedFunction, TypedProgram, TypedScript, TypedVar, UnOp,
+    VarId,
+};
 use crate::types::display::display;
 use crate::types::{AddrSpace, Type};
 
@@ -17,38 +21,55 @@ pub fn print(script: &TypedScript) -> String {
         let key = map.key.as_ref().map(|key| format!("[{}]", name(key))).unwrap_or_default();
         let _ = writeln!(out, "@{}{key}: {}", map.name, name(&map.value));
     }
+    for function in &script.functions {
+        Printer { script, vars: &function.vars }.function(function, &mut out);
+    }
     for program in &script.programs {
-        let printer = Printer { script, program };
-        printer.program(&mut out);
+        Printer { script, vars: &program.vars }.program(program, &mut out);
     }
     out
 }
 
 struct Printer<'s> {
     script: &'s TypedScript,
-    program: &'s TypedProgram,
+    vars: &'s IndexVec<VarId, TypedVar>,
 }
 
 impl Printer<'_> {
-    fn program(&self, out: &mut String) {
+    fn function(&self, function: &TypedFunction, out: &mut String) {
+        let typed = |id: &VarId| {
+            let ty = self.vars.get(*id).map(|var| self.ty(&var.ty)).unwrap_or_default();
+            format!("{}: {ty}", self.var(*id))
+        };
+        let params: Vec<String> = function.params.iter().map(typed).collect();
+        let _ = writeln!(out, "\nfn {}({}): {}", function.name, params.join(", "), self.ty(&function.ret));
+        self.body(&function.body, &function.params, out);
+    }
+
+    fn program(&self, program: &TypedProgram, out: &mut String) {
         let names: Vec<&str> =
-            self.program.probes.iter().filter_map(|id| self.script.probes.get(*id)).map(|p| p.name.as_str()).collect();
+            program.probes.iter().filter_map(|id| self.script.probes.get(*id)).map(|p| p.name.as_str()).collect();
         let shown = match names.as_slice() {
             [first, rest @ ..] if rest.len() > 3 => format!("{first} and {} more", rest.len()),
             names => names.join(", "),
         };
-        let _ = writeln!(out, "\n{shown} ({:?})", self.program.kind);
-        if let Some(pid) = self.program.pid_filter {
+        let _ = writeln!(out, "\n{shown} ({:?})", program.kind);
+        if let Some(pid) = program.pid_filter {
             let _ = writeln!(out, "pid {pid}");
         }
-        if let Some(predicate) = &self.program.predicate {
+        if let Some(predicate) = &program.predicate {
             let _ = writeln!(out, "/{}/", self.expr(predicate));
         }
+        self.body(&program.body, &[], out);
+    }
+
+    /// The variables that are no parameters, then the statements.
+    fn body(&self, body: &Block, params: &[VarId], out: &mut String) {
         let _ = writeln!(out, "{{");
-        for var in &self.program.vars {
+        for (_, var) in self.vars.enumerate().filter(|(id, _)| !params.contains(id)) {
             let _ = writeln!(out, "  let ${}: {};", var.name, self.ty(&var.ty));
         }
-        self.block(&self.program.body, 1, out);
+        self.block(body, 1, out);
         let _ = writeln!(out, "}}");
     }
 
@@ -124,7 +145,7 @@ impl Printer<'_> {
     }
 
     fn var(&self, id: VarId) -> String {
-        self.program.vars.get(id).map(|v| format!("${}", v.name)).unwrap_or_default()
+        self.vars.get(id).map(|v| format!("${}", v.name)).unwrap_or_default()
     }
 
     fn map(&self, id: MapId, key: Option<&Expr>) -> String {
@@ -169,6 +190,10 @@ impl Printer<'_> {
             ExprKind::Call(op, args) => {
                 let args = if args.is_empty() { String::new() } else { format!("({})", self.list(args)) };
                 format!("{op:?}{args}:{}", self.ty(&expr.ty))
+            }
+            ExprKind::CallFn(id, args) => {
+                let name = self.script.functions.get(*id).map(|f| f.name.as_str()).unwrap_or_default();
+                format!("{name}({})", self.list(args))
             }
             ExprKind::Unary(op, operand) => {
                 let sign = match op {

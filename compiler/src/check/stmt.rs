@@ -100,11 +100,7 @@ impl Checker<'_> {
             S::ForMap { var, map, body } => self.for_map(var, map, body, span, out),
             S::Break => self.jump(StmtKind::Break, "break", span, out),
             S::Continue => self.jump(StmtKind::Continue, "continue", span, out),
-            S::Return(value) => {
-                let value = value.as_ref().and_then(|e| self.value_expr(e));
-                let value = value.map(|v| convert(v, &Type::I64)).filter(|v| v.ty == Type::I64);
-                out.push(Stmt { kind: StmtKind::Return(value), span });
-            }
+            S::Return(value) => self.return_stmt(value.as_ref(), span, out),
             S::Block(block) => {
                 let body = self.block(block);
                 out.push(Stmt { kind: StmtKind::Block(body), span });
@@ -316,7 +312,10 @@ fn as_block(value: Expr) -> Block {
 fn has_effect(expr: &Expr) -> bool {
     use crate::typed::{MapOp, Op};
     match &expr.kind {
-        ExprKind::IncDec { .. } | ExprKind::MapCall { op: MapOp::Delete, .. } | ExprKind::Call(Op::Signal, _) => true,
+        ExprKind::IncDec { .. }
+        | ExprKind::MapCall { op: MapOp::Delete, .. }
+        | ExprKind::Call(Op::Signal, _)
+        | ExprKind::CallFn(..) => true,
         ExprKind::Block(block) => !block.stmts.is_empty() || block.value.as_ref().is_some_and(|v| has_effect(v)),
         ExprKind::Ternary { then, otherwise, .. } => has_effect(then) || has_effect(otherwise),
         ExprKind::Cast(inner) => has_effect(inner),

@@ -46,6 +46,12 @@ impl FnLower<'_, '_> {
                 return Loc { space: loc.space, mem: loc.mem.at(offset) };
             }
             ExprKind::Index { base, index } => return self.index(base, index, &e.ty),
+            // Not where it will be kept: the function may read what lies there.
+            ExprKind::CallFn(id, args) => {
+                let temp = self.temp(&e.ty);
+                self.call_function(*id, args, Some(temp));
+                return Loc::bpf(temp);
+            }
             ExprKind::MapGet { map, key: None } if !matches!(self.map_value_type(*map), Type::Aggregate(_)) => {
                 let base = self.b.map_value(*map, 0);
                 return Loc::bpf(Mem { base, offset: 0 });
@@ -325,11 +331,11 @@ impl FnLower<'_, '_> {
             _ if e.ty.is_scalar() => {
                 self.scalar(e);
             }
-            _ if matches!(e.ty, Type::Void) => {
-                if let ExprKind::Call(op, args) = &e.kind {
-                    self.builtin_scalar(*op, args, e);
-                }
-            }
+            _ if matches!(e.ty, Type::Void) => match &e.kind {
+                ExprKind::Call(op, args) => drop(self.builtin_scalar(*op, args, e)),
+                ExprKind::CallFn(id, args) => drop(self.call_function(*id, args, None)),
+                _ => {}
+            },
             _ => {
                 self.place(e);
             }

@@ -15,14 +15,16 @@ use crate::typed::walk::Node;
 use crate::typed::{Block, Expr, ExprKind, Place, StmtKind};
 use crate::types::{AddrSpace, Type};
 
-/// Frame: the program's context, the address of the words, then addresses.
+/// Frame: the program's context, the address of the words, then addresses; in a function with a result that is no scalar, its place before them.
 const CONTEXT: i32 = 0;
 const WORDS: i32 = 8;
+const RESULT_PLACE: i32 = 16;
 const ADDRESSES: i32 = 16;
 
-/// Words: how the loop ended, what the kind of loop needs, then scalars.
+/// Words: how the loop ended, what the kind of loop needs, then scalars; in a function with a scalar result, that before them.
 const ENDED: i32 = 0;
 const OWN: i32 = 8;
+const RESULT: i32 = 16;
 const SCALARS: i32 = 16;
 
 /// Values of [`ENDED`]; 0 while rounds go on.
@@ -57,10 +59,11 @@ impl FnLower<'_, '_> {
 
     /// Makes the frame of a loop that mentions these variables. `own` is for the callback of the loop alone.
     pub(super) fn frame(&mut self, mentioned: &[(VarId, bool)], own: Option<Value>) -> Frame {
-        let (mut scalars, mut addresses) = (SCALARS, ADDRESSES);
+        let room = if self.result.is_some() { 8 } else { 0 };
+        let (mut scalars, mut addresses) = (SCALARS + room, ADDRESSES + room);
         let mut captured = Vec::new();
         for &(var, assigned) in mentioned {
-            let known = self.program.vars.get(var).is_some_and(|v| is_verified_pointer(&v.ty));
+            let known = self.decls.get(var).is_some_and(|v| is_verified_pointer(&v.ty));
             let next = |at: &mut i32| {
                 *at += 8;
                 *at - 8
@@ -80,6 +83,11 @@ impl FnLower<'_, '_> {
         self.b.store(Width::W8, address, WORDS, words);
         let zero = self.b.iconst(0);
         self.b.store(Width::W8, words, ENDED, zero);
+        match self.result {
+            Some(Home::Outer(place)) => self.b.store(Width::W8, address, RESULT_PLACE, place),
+            Some(Home::Register(_)) => self.b.store(Width::W8, words, RESULT, zero),
+            Some(Home::Memory(_)) | None => {}
+        }
         if let Some(own) = own {
             self.b.store(Width::W8, words, OWN, own);
         }
@@ -112,6 +120,10 @@ impl FnLower<'_, '_> {
             }
         }
         let ended = self.b.load(Width::W8, frame.words, ENDED);
+        if let Some(Home::Register(v)) = self.result {
+            let word = self.b.load(Width::W8, frame.words, RESULT);
+            self.b.set(v, word);
+        }
         let on = self.b.block();
         let exit = self.exit;
         self.b.branch_imm(Cond::Ne, ended, BY_RETURN, on, exit);
@@ -139,7 +151,7 @@ impl FnLower<'_, '_> {
 
         let mut homes: Vec<Home> = Vec::new();
         let mut assigned: Vec<(i32, Variable)> = Vec::new();
-        for (index, declared) in self.program.vars.iter().enumerate() {
+        for (index, declared) in self.decls.iter().enumerate() {
             let id = VarId::new(index);
             let place = frame.captured.iter().find(|(own, _)| *own == id).map(|(_, place)| *place);
             let home = match place {
@@ -168,14 +180,26 @@ impl FnLower<'_, '_> {
             homes.push(home);
         }
         let own = b.load(Width::W8, words, OWN);
+        let result = self.result.map(|home| match home {
+            Home::Register(_) => {
+                let v = b.variable();
+                let word = b.load(Width::W8, words, RESULT);
+                b.set(v, word);
+                assigned.push((RESULT, v));
+                Home::Register(v)
+            }
+            Home::Memory(_) | Home::Outer(_) => Home::Outer(b.load(Width::W8, address, RESULT_PLACE)),
+        });
         let (exit, stop, next) = (b.block(), b.block(), b.block());
         let mut inner = FnLower {
             m: &mut *self.m,
             b,
             program: self.program,
+            decls: self.decls,
             ctx,
             vars: IndexVec::from(homes),
             exit,
+            result,
             loops: vec![Loop { exit: stop, next }],
             probe: self.probe.clone(),
             temps: Temps::default(),

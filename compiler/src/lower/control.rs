@@ -28,11 +28,7 @@ impl FnLower<'_, '_> {
             self.b.enter(on);
         }
         self.block(&program.body);
-        let exit = self.exit;
-        self.b.jump(exit);
-        self.b.enter(exit);
-        let zero = self.b.iconst(0);
-        self.b.ret(zero);
+        self.finish();
     }
 
     pub(super) fn block(&mut self, block: &Block) {
@@ -66,7 +62,7 @@ impl FnLower<'_, '_> {
                     let Some(Home::Register(v)) = self.vars.get(*var).copied() else {
                         return self.internal("a compound assignment to an aggregate", stmt.span);
                     };
-                    let ty = self.program.vars.get(*var).map_or(Type::I64, |var| var.ty.clone());
+                    let ty = self.decls.get(*var).map_or(Type::I64, |var| var.ty.clone());
                     let operand = self.scalar(value);
                     let old = self.b.get(v);
                     let new = self.arithmetic(*op, old, operand, &ty, value);
@@ -110,7 +106,7 @@ impl FnLower<'_, '_> {
             StmtKind::Continue => self.leave(|l| l.next),
             StmtKind::Return(value) => {
                 if let Some(value) = value {
-                    self.effect(value);
+                    self.leave_result(value);
                 }
                 let exit = self.exit;
                 self.b.jump(exit);

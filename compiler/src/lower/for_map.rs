@@ -42,7 +42,7 @@ impl FnLower<'_, '_> {
 
     /// Fills the loop variable, a tuple of key and value.
     fn pair(&mut self, var: VarId, map: MapId, key: Value, value: Value) {
-        let Some((base, declared)) = self.variable_address(var).zip(self.program.vars.get(var)) else {
+        let Some((base, declared)) = self.variable_address(var).zip(self.decls.get(var)) else {
             return self.internal("a loop variable that is no tuple", self.b.span());
         };
         let types = super::aggregate::member_types(&declared.ty);
@@ -63,7 +63,7 @@ impl FnLower<'_, '_> {
         }
     }
 
-    fn copy_member(&mut self, src: Loc, dst: Mem, ty: &Type) {
+    pub(super) fn copy_member(&mut self, src: Loc, dst: Mem, ty: &Type) {
         if let Type::Str(capacity) = ty {
             self.copy_string(src, dst, *capacity);
         } else {

@@ -105,7 +105,7 @@ impl FnLower<'_, '_> {
     }
 
     fn variable_type(&self, var: VarId) -> Type {
-        self.program.vars.get(var).map_or(Type::Int(IntType::I64), |var| var.ty.clone())
+        self.decls.get(var).map_or(Type::Int(IntType::I64), |var| var.ty.clone())
     }
 
     fn while_inline(&mut self, cond: &Expr, body: &Block) {

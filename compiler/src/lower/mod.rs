@@ -14,6 +14,7 @@ mod callback;
 mod control;
 mod fold;
 mod for_map;
+mod functions;
 mod loops;
 mod maps;
 mod scalar;
@@ -27,6 +28,8 @@ mod temps;
 mod tests;
 mod unwind;
 
+use std::collections::HashMap;
+
 use tapline_grammar::span::Span;
 
 use self::temps::Temps;
@@ -34,12 +37,12 @@ use crate::define_id;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::index::IndexVec;
 use crate::ir::builder::{FunctionBuilder, Variable};
-use crate::ir::{self, Block, FunctionKind, MapDef, MapKind, Slot, Value, Width};
+use crate::ir::{self, Block, FuncId, FunctionKind, MapDef, MapKind, Slot, Value, Width};
 use crate::program::{
     self, Action, ActionId, Config, Counter, Manifest, MapDesc, MapId, MapRole, ProgramDesc, ProgramKind,
 };
 use crate::target::{Arch, Feature, PidNamespace, Target};
-use crate::typed::{StmtKind, TypedMap, TypedProgram, TypedScript, VarId};
+use crate::typed::{FnId, StmtKind, TypedMap, TypedProgram, TypedScript, TypedVar, VarId};
 use crate::types::layout::{self, TupleLayout};
 use crate::types::{AddrSpace, Type, value};
 
@@ -106,6 +109,8 @@ struct ModuleLower<'a> {
     unwinder: Option<unwind::Unwinder>,
     /// Callbacks made so far, for their names.
     callbacks: u32,
+    /// The user functions that the program at hand has called so far: each program has its own, with memory of its own.
+    subprograms: HashMap<FnId, FuncId>,
     diagnostics: Diagnostics,
 }
 
@@ -152,6 +157,7 @@ impl<'a> ModuleLower<'a> {
             stacks: None,
             unwinder: None,
             callbacks: 0,
+            subprograms: HashMap::new(),
             diagnostics: Vec::new(),
         };
         for map in &script.maps {
@@ -270,20 +276,23 @@ impl<'a> ModuleLower<'a> {
             .map(|p| p.name.as_str())
             .collect::<Vec<_>>()
             .join(", ");
+        self.subprograms.clear();
         let missed = reentrant.then(|| self.counter(Counter::Missed { probe: probe.clone() }));
         let (builder, params) = FunctionBuilder::new(symbol.clone(), kind, 1, program.span);
         let exit = {
             let mut b = builder;
             let exit = b.block();
-            let vars = self.variables(&mut b, program);
+            let vars = self.variables(&mut b, &program.vars);
             let ctx = params.first().copied().unwrap_or(Value(0));
             let mut func = FnLower {
                 m: self,
                 b,
                 program,
+                decls: &program.vars,
                 ctx,
                 vars,
                 exit,
+                result: None,
                 loops: Vec::new(),
                 probe,
                 temps: Temps::default(),
@@ -300,9 +309,8 @@ impl<'a> ModuleLower<'a> {
         self.programs.push(ProgramDesc { symbol, kind: program.kind, probes: program.probes.clone() });
     }
 
-    fn variables(&self, b: &mut FunctionBuilder, program: &TypedProgram) -> IndexVec<VarId, Home> {
-        let homes: Vec<Home> = program
-            .vars
+    fn variables(&self, b: &mut FunctionBuilder, decls: &IndexVec<VarId, TypedVar>) -> IndexVec<VarId, Home> {
+        let homes: Vec<Home> = decls
             .iter()
             .map(|var| {
                 if var.ty.is_scalar() {
@@ -420,10 +428,14 @@ struct FnLower<'m, 'a> {
     m: &'m mut ModuleLower<'a>,
     b: FunctionBuilder,
     program: &'m TypedProgram,
+    /// Variables of the program or user function.
+    decls: &'m IndexVec<VarId, TypedVar>,
     ctx: Value,
     vars: IndexVec<VarId, Home>,
-    /// Returns 0.
+    /// Returns the result, or 0.
     exit: Block,
+    /// Where `return` leaves its value; `None` where nobody takes it.
+    result: Option<Home>,
     loops: Vec<Loop>,
     /// Names of the attach points, for counters.
     probe: String,

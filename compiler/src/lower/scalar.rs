@@ -71,6 +71,7 @@ impl FnLower<'_, '_> {
             ExprKind::MapGet { map, key } => self.map_get_scalar(*map, key.as_deref(), &e.ty),
             ExprKind::MapCall { op, map, key } => self.map_call(*op, *map, key.as_deref()),
             ExprKind::Call(op, args) => self.builtin_scalar(*op, args, e),
+            ExprKind::CallFn(id, args) => self.call_function(*id, args, None),
             ExprKind::Unary(op, operand) => self.unary(*op, operand, e),
             ExprKind::Binary(op, lhs, rhs) => {
                 let (a, b) = (self.scalar(lhs), self.scalar(rhs));

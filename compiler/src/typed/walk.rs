@@ -26,7 +26,9 @@ impl Expr {
             ExprKind::MapGet { key, .. } | ExprKind::MapCall { key, .. } => {
                 key.as_deref().is_some_and(|k| k.any(question))
             }
-            ExprKind::Call(_, args) | ExprKind::Tuple(args) => args.iter().any(|a| a.any(question)),
+            ExprKind::Call(_, args) | ExprKind::CallFn(_, args) | ExprKind::Tuple(args) => {
+                args.iter().any(|a| a.any(question))
+            }
             ExprKind::Unary(_, a)
             | ExprKind::Cast(a)
             | ExprKind::Deref(a)

@@ -1,0 +1,174 @@
+//! User functions: each becomes a subprogram of every program that calls it.
+//!
+//! Scalars are passed in registers, everything else by the address of a copy that the callee copies again, since it may
+//! assign to its parameters. A result that is no scalar is written to memory of the caller, whose address is the first argument.
+
+use super::temps::Temps;
+use super::{FnLower, Home, Loc, Mem};
+use crate::diagnostic::Diagnostic;
+use crate::ir::builder::FunctionBuilder;
+use crate::ir::{FuncId, FunctionKind, Value};
+use crate::typed::walk::Node;
+use crate::typed::{Block, Expr, ExprKind, FnId, Op, TypedFunction, TypedScript};
+use crate::types::Type;
+
+/// Registers for arguments.
+const MAX_WORDS: usize = 5;
+
+/// What a function takes before its own arguments.
+#[derive(Clone, Copy)]
+struct Hidden {
+    /// The program's context, for stacks.
+    context: bool,
+    /// Where the result goes.
+    result: bool,
+}
+
+impl Hidden {
+    fn of(function: &TypedFunction, script: &TypedScript) -> Self {
+        let result = !function.ret.is_scalar() && function.ret != Type::Void;
+        Self { context: needs_context(&function.body, script), result }
+    }
+    fn words(self) -> usize {
+        usize::from(self.context) + usize::from(self.result)
+    }
+}
+
+/// Whether a function's code, or what it calls, needs the context. Functions do not call themselves, so this ends.
+fn needs_context(body: &Block, script: &TypedScript) -> bool {
+    body.any(&mut |node| match node {
+        Node::Expr(Expr { kind: ExprKind::Call(Op::KernelStack | Op::UserStack, _), .. }) => true,
+        Node::Expr(Expr { kind: ExprKind::CallFn(id, _), .. }) => {
+            script.functions.get(*id).is_some_and(|callee| needs_context(&callee.body, script))
+        }
+        _ => false,
+    })
+}
+
+impl FnLower<'_, '_> {
+    /// A call; the value of a scalar function. `dst` takes any other result.
+    pub(super) fn call_function(&mut self, id: FnId, args: &[Expr], dst: Option<Mem>) -> Value {
+        let Some(function) = self.m.script.functions.get(id) else {
+            self.internal("a call of an unknown function", self.b.span());
+            return self.b.iconst(0);
+        };
+        let hidden = Hidden::of(function, self.m.script);
+        let mut words = Vec::new();
+        if hidden.context {
+            words.push(self.ctx);
+        }
+        if hidden.result {
+            let dst = dst.unwrap_or_else(|| self.temp(&function.ret));
+            let address = self.addr(dst);
+            words.push(address);
+        }
+        for arg in args {
+            let word = if arg.ty.is_scalar() {
+                self.scalar(arg)
+            } else {
+                let copy = self.temp(&arg.ty);
+                self.into(arg, copy);
+                self.addr(copy)
+            };
+            words.push(word);
+        }
+        if words.len() > MAX_WORDS {
+            let most = MAX_WORDS - hidden.words();
+            let message = format!("`{}` can take at most {most} arguments", function.name);
+            let mut d = Diagnostic::error("too-many-parameters", message, function.span);
+            if hidden.result {
+                d = d.note("one of the five registers for arguments holds the place of its result");
+            }
+            if hidden.context {
+                d = d.note("one of the five registers for arguments holds the context, for the stacks it takes");
+            }
+            self.m.diagnostics.push(d);
+            return self.b.iconst(0);
+        }
+        let callee = match self.m.subprograms.get(&id).copied() {
+            Some(callee) => callee,
+            None => self.subprogram(id, function, hidden),
+        };
+        self.b.call_sub(callee, &words)
+    }
+
+    /// Lowers a function for the program at hand.
+    fn subprogram(&mut self, id: FnId, function: &TypedFunction, hidden: Hidden) -> FuncId {
+        // The kernel shows this name in stacks.
+        let symbol = format!("f{}_{}", self.m.module.functions.len(), function.name);
+        let count = hidden.words() + function.params.len();
+        let (mut b, params) = FunctionBuilder::new(symbol, FunctionKind::Sub, count, function.span);
+        let mut params = params.into_iter();
+        let mut next = || params.next().unwrap_or(Value(0));
+        let ctx = if hidden.context { next() } else { b.iconst(0) };
+        let result = match &function.ret {
+            Type::Void => None,
+            ty if ty.is_scalar() => {
+                let v = b.variable();
+                let zero = b.iconst(0);
+                b.set(v, zero);
+                Some(Home::Register(v))
+            }
+            _ => Some(Home::Outer(next())),
+        };
+        let vars = self.m.variables(&mut b, &function.vars);
+        let passed: Vec<_> = function.params.iter().map(|&var| (var, next())).collect();
+        let exit = b.block();
+        let mut inner = FnLower {
+            m: &mut *self.m,
+            b,
+            program: self.program,
+            decls: &function.vars,
+            ctx,
+            vars,
+            exit,
+            result,
+            loops: Vec::new(),
+            probe: self.probe.clone(),
+            temps: Temps::default(),
+            depth: self.depth + 1,
+            rounds: 1,
+        };
+        for (var, word) in passed {
+            match (inner.vars.get(var).copied(), function.vars.get(var)) {
+                (Some(Home::Register(v)), _) => inner.b.set(v, word),
+                (Some(Home::Memory(slot)), Some(declared)) => {
+                    let base = inner.b.slot_addr(slot);
+                    let from = Loc::bpf(Mem { base: word, offset: 0 });
+                    inner.copy_member(from, Mem { base, offset: 0 }, &declared.ty);
+                }
+                _ => inner.internal("a parameter without a place", function.span),
+            }
+        }
+        inner.block(&function.body);
+        inner.finish();
+        let code = inner.b.finish();
+        let callee = self.m.module.functions.push(code);
+        self.m.subprograms.insert(id, callee);
+        callee
+    }
+
+    /// Keeps the value of a `return`.
+    pub(super) fn leave_result(&mut self, value: &Expr) {
+        match self.result {
+            Some(Home::Register(v)) => {
+                let word = self.scalar(value);
+                self.b.set(v, word);
+            }
+            Some(Home::Outer(base)) => self.into(value, Mem { base, offset: 0 }),
+            _ => self.effect(value),
+        }
+    }
+
+    /// The end of a program or function: returns the result, or 0.
+    pub(super) fn finish(&mut self) {
+        let exit = self.exit;
+        self.b.jump(exit);
+        self.b.enter(exit);
+        let word = match self.result {
+            Some(Home::Register(v)) => self.b.get(v),
+            _ => self.b.iconst(0),
+        };
+        self.b.ret(word);
+    }
+}
