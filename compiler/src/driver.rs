@@ -140,7 +140,7 @@ impl Run<'_> {
     }
 
     fn generate(&mut self, typed: &crate::typed::TypedScript, sources: &SourceMap) -> Option<Program> {
-        let position = |span: Span| sources.position(span);
+        let position = |span: Span| sources.extent(span);
         let lowered = match lower::lower(typed, self.target, &position) {
             Ok(lowered) => lowered,
             Err(diagnostics) => {

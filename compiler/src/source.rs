@@ -113,6 +113,16 @@ impl SourceMap {
     pub fn position(&self, span: Span) -> String {
         self.location(span).map_or_else(String::new, |l| l.to_string())
     }
+    /// All of a span, for messages of a running script: `file:line:column-column`, or `file:line-line` over several lines. The last
+    /// column is the one behind it.
+    pub fn extent(&self, span: Span) -> String {
+        let end = Span::new(span.file, span.end, span.end);
+        match (self.location(span), self.location(end)) {
+            (Some(a), Some(b)) if a.line == b.line => format!("{a}-{}", b.column),
+            (Some(a), Some(b)) => format!("{}:{}-{}", a.file, a.line, b.line),
+            _ => String::new(),
+        }
+    }
     /// The text that a span covers; empty for a file that is not in the map.
     pub fn text(&self, span: Span) -> &str {
         self.file(span.file).map_or("", |f| {
@@ -143,6 +153,14 @@ mod tests {
         assert_eq!(at(6), "a.bt:2:3", "inside a character: its beginning");
         assert_eq!(at(9999), "a.bt:3:1");
         assert_eq!(map.position(Span::new(FileId(4), 0, 0)), "");
+    }
+
+    #[test]
+    fn extents_name_columns_or_lines() {
+        let map = SourceMap::with_file("a.bt", "ab\ncd f\n");
+        assert_eq!(map.extent(span(3, 5)), "a.bt:2:1-3");
+        assert_eq!(map.extent(span(1, 5)), "a.bt:1-2");
+        assert_eq!(map.extent(Span::new(FileId(4), 0, 0)), "");
     }
 
     #[test]

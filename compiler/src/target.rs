@@ -139,6 +139,15 @@ pub struct UsdtProbe {
     pub arguments: String,
 }
 
+/// A symbol of a binary beside a place in its code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserSymbol {
+    /// Bytes from the place to the symbol, wherever the binary is loaded.
+    pub distance: i64,
+    /// Bytes of what it names; 0 when unknown.
+    pub size: u64,
+}
+
 /// The traced system.
 pub trait Target {
     /// Processor.
@@ -178,8 +187,18 @@ pub trait Target {
         let _ = pid;
         Vec::new()
     }
+    /// A symbol of the file at a path, a variable or a function, seen from the code at this offset of the file.
+    fn user_symbol(&self, path: &str, name: &str, offset: u64) -> Option<UserSymbol> {
+        let _ = (path, name, offset);
+        None
+    }
     /// Address of a kernel symbol.
     fn kernel_symbol(&self, name: &str) -> Option<u64>;
+    /// Id of the cgroup (version 2) at a path.
+    fn cgroup_id(&self, path: &str) -> Result<u64, TargetError> {
+        let _ = path;
+        Err(TargetError::NotFound)
+    }
     /// Whether the kernel offers a feature.
     fn has(&self, feature: Feature) -> bool;
     /// Possible CPUs: the number of copies in a per-CPU map.

@@ -286,7 +286,7 @@ pub struct Expr {
 pub enum ExprKind {
     /// A constant of a scalar type (two's complement bits).
     Int(i64),
-    /// A string constant without terminator, cut to the type's capacity.
+    /// A string constant without terminator, cut to the type's capacity; or the bytes of a constant array.
     Str(Rc<[u8]>),
     /// A variable.
     Var(VarId),
@@ -505,14 +505,42 @@ pub enum Op {
     Strncmp,
     /// `(string or pointer) -> int64`: length.
     Strlen,
-    /// `(string, string) -> bool`: the second is found in the first.
-    Strcontains,
+    /// `(string, string) -> int64`: where the second begins in the first, -1 if nowhere.
+    Strstr,
+    /// `(string, string) -> string`: one after the other.
+    Concat,
+    /// `(any, any, integer) -> int64`: the difference of the first bytes that are not equal, else 0; pointers stand for what they point to.
+    Memcmp {
+        /// Bytes at most.
+        most: u32,
+    },
     /// `(integer) -> integer` of the same size, bytes reversed.
     ByteSwap,
     /// `(uint32 field) -> pointer`: a tracepoint's `__data_loc` as the address of its data.
     DataLoc,
     /// `(integer)`: signal number to the current process.
     Signal,
+    /// `(integer)`: signal number to the current thread.
+    SignalThread,
+    /// `(user pointer, any, integer)`: bytes of the second into the process's memory.
+    WriteUser {
+        /// Bytes at most.
+        most: u32,
+    },
+    /// `(integer)`: what the probed function returns instead of running.
+    Override,
+    /// `() -> uint32`: tgid in the initial namespace.
+    InitialPid,
+    /// `() -> uint32`: thread id in the initial namespace.
+    InitialTid,
+    /// `() -> uint64`: code segment of the task when it entered the kernel (`x86_64`).
+    TaskCodeSegment,
+    /// `(pointer to sock) -> uint64`.
+    SocketCookie,
+    /// `(struct path, or pointer to one) -> string`.
+    Path,
+    /// `(string constant, up to three scalars or strings)`: to the kernel's trace pipe.
+    Debug,
 }
 
 impl Op {

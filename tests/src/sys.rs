@@ -152,6 +152,22 @@ pub fn add_address() -> usize {
     (workload_add as *const () as usize).wrapping_sub(&raw const __ehdr_start as usize)
 }
 
+/// Variables for uprobes to find by name, one of each size.
+#[unsafe(no_mangle)]
+#[used]
+#[allow(non_upper_case_globals)] // named as the functions are
+pub static workload_byte: u8 = 0xa5;
+/// See [`workload_byte`].
+#[unsafe(no_mangle)]
+#[used]
+#[allow(non_upper_case_globals)] // named as the functions are
+pub static workload_word: u32 = 0xdead_beef;
+/// See [`workload_byte`].
+#[unsafe(no_mangle)]
+#[used]
+#[allow(non_upper_case_globals)] // named as the functions are
+pub static workload_text: [u8; 16] = *b"text of sixteen\0";
+
 /// Uprobe target: the sum of two integers.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -167,6 +167,35 @@ pub fn accepts(conversion: Conversion, ty: &Type) -> Accepts {
     if fits { Accepts::Yes } else { Accepts::No(if number { "d" } else { "s" }) }
 }
 
+/// An argument that is known while compiling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Constant {
+    /// A number.
+    Number(i128),
+    /// A string.
+    Text(Vec<u8>),
+}
+
+/// The text of a format whose arguments are all known, without widths.
+pub fn constant_text(format: &Format, args: &[Constant]) -> String {
+    let mut text = Vec::new();
+    for piece in &format.pieces {
+        match piece {
+            FormatPiece::Literal(bytes) => text.extend_from_slice(bytes),
+            FormatPiece::Spec(spec) => match (args.get(spec.arg as usize), spec.conversion) {
+                (Some(Constant::Number(n)), Conversion::Hex) => text.extend(format!("{n:x}").bytes()),
+                (Some(Constant::Number(n)), Conversion::HexUpper) => text.extend(format!("{n:X}").bytes()),
+                (Some(Constant::Number(n)), Conversion::Octal) => text.extend(format!("{n:o}").bytes()),
+                (Some(Constant::Number(n)), Conversion::Pointer) => text.extend(format!("{n:#x}").bytes()),
+                (Some(Constant::Number(n)), _) => text.extend(n.to_string().bytes()),
+                (Some(Constant::Text(bytes)), _) => text.extend_from_slice(bytes),
+                (None, _) => {}
+            },
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use tapline_grammar::span::Span;
 use super::Call;
 use crate::check::{Checker, KeyFlow};
 use crate::program::{ActionKind, MapId};
-use crate::typed::{Expr, ExprKind, MapOp, Op};
+use crate::typed::{Block, Expr, ExprKind, MapOp, Op, Stmt, StmtKind};
 use crate::types::Type;
 
 /// A map written without key.
@@ -102,4 +102,37 @@ pub(super) fn delete(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr>
     checker.key_flow(map, &KeyFlow::Scalar, arg.span);
     let kind = ExprKind::MapCall { op: MapOp::Delete, map, key: None };
     Some(Expr { kind, ty: Type::Bool, span: call.span })
+}
+
+/// `find(@m, key, $v)`: whether the key is there, and if so, its value in the variable. The two look-ups of the tree become one in
+/// the program.
+pub(super) fn find(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let (arg, target) = (call.arg(0)?, call.arg(2)?);
+    let Some((name, span)) = whole(arg) else {
+        not_a_map(checker, call, arg);
+        return None;
+    };
+    let ast::ExprKind::Var(variable) = &target.kind else {
+        checker
+            .error("not-assignable", "the last argument of find() is a variable", target.span)
+            .label("not a variable")
+            .help(format!("use it as `{}`", call.row.usage));
+        return None;
+    };
+    let key = checker.value_expr(call.arg(1)?)?;
+    let (map, key) = checker.map_with_key(name, Some(key), span)?;
+    checker.whole_map(name, span);
+    let mut stmts = Vec::new();
+    let key = Some(Box::new(checker.once(key?, &mut stmts)?));
+    let has = ExprKind::MapCall { op: MapOp::HasKey, map, key: key.clone() };
+    let has = Expr { kind: has, ty: Type::Bool, span: call.span };
+    let cond = checker.once(has, &mut stmts)?;
+    let value = checker.map_element(map, key, call.span);
+    let id = checker.variable_named(variable, target.span);
+    let taken = checker.assign_var(id, value?, call.span)?;
+    let then = Block { stmts: vec![taken], value: None };
+    let kind = StmtKind::If { cond: cond.clone(), then, otherwise: Block::default() };
+    stmts.push(Stmt { kind, span: call.span });
+    let block = Block { stmts, value: Some(Box::new(cond)) };
+    Some(Expr { kind: ExprKind::Block(block), ty: Type::Bool, span: call.span })
 }

@@ -1,10 +1,11 @@
 //! Addresses of the network, and paths of control groups.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::Call;
 use crate::check::{Checker, constant_number, convert, decay, int_literal};
-use crate::typed::{Expr, Op};
+use crate::typed::{Expr, ExprKind, Op};
 use crate::types::layout::size_of;
 use crate::types::{IntType, Type};
 
@@ -94,6 +95,53 @@ pub(super) fn macaddr(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr
         return None;
     };
     Some(call.op(Op::Mac, vec![value], Type::Mac))
+}
+
+/// The bytes of an address as a constant array.
+pub(super) fn pton(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let arg = call.arg(0)?;
+    let text = checker.literal_string("the argument of pton()", arg)?;
+    let text = String::from_utf8_lossy(&text);
+    let bytes = match text.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => address.octets().to_vec(),
+        Ok(IpAddr::V6(address)) => address.octets().to_vec(),
+        Err(_) => {
+            checker
+                .error("argument", format!("pton() takes an IPv4 or IPv6 address, not `{text}`"), arg.span)
+                .help("for instance `pton(\"192.0.2.1\")` or `pton(\"2001:db8::1\")`");
+            return None;
+        }
+    };
+    let ty = Type::Array(Rc::new(Type::Int(IntType::U8)), bytes.len() as u32);
+    Some(Expr { kind: ExprKind::Str(bytes.into()), ty, span: call.span })
+}
+
+pub(super) fn socket_cookie(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    checker.only_in("socket_cookie()", &["fentry", "fexit"], call.span)?;
+    let socket = checker.value_expr(call.arg(0)?)?;
+    if !matches!(socket.ty, Type::Ptr(..)) {
+        let is = checker.name(&socket.ty);
+        checker
+            .error("argument-type", format!("socket_cookie() takes a struct sock *, not {is}"), socket.span)
+            .label(format!("this is {is}"));
+        return None;
+    }
+    Some(call.op(Op::SocketCookie, vec![socket], Type::U64))
+}
+
+pub(super) fn cgroupid(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let arg = call.arg(0)?;
+    let path = checker.literal_string("the argument of cgroupid()", arg)?;
+    let path = String::from_utf8_lossy(&path).into_owned();
+    match checker.target.cgroup_id(&path) {
+        Ok(id) => Some(convert(int_literal(i128::from(id), call.span), &Type::U64)),
+        Err(why) => {
+            checker
+                .error("unknown-cgroup", format!("there is no cgroup at `{path}`: {why}"), arg.span)
+                .help("cgroups of version 2 are folders, by default of /sys/fs/cgroup");
+            None
+        }
+    }
 }
 
 pub(super) fn cgroup_path(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {

@@ -5,17 +5,17 @@ use tapline_grammar::ast;
 use super::Call;
 use super::format::{self, Accepts};
 use super::maps::whole;
-use crate::check::{Checker, convert, void};
+use crate::check::{Checker, convert, int_literal, string_literal, void};
 use crate::program::{ActionKind, Aggregate, Conversion, Format, FormatNumber, FormatPiece, PrintStyle};
 use crate::similar::closest;
-use crate::typed::{Expr, Op, Stmt, StmtKind};
+use crate::typed::{Block, Expr, Op, Stmt, StmtKind};
 use crate::types::Type;
 
 /// Format of `time()` when the script gives none.
 const DEFAULT_TIME: &str = "%H:%M:%S\n";
 
 /// The format and the arguments of `printf` and its kind.
-fn formatted(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<(Format, Vec<Expr>)> {
+pub(super) fn formatted(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<(Format, Vec<Expr>)> {
     let name = call.row.name;
     let arg = call.arg(0)?;
     let text = checker.literal_string(&format!("the format of {name}()"), arg);
@@ -250,4 +250,65 @@ pub(super) fn exit(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     // Nothing after exit() runs.
     stmts.push(Stmt { kind: StmtKind::Return(None), span: call.span });
     Some(void(stmts, call.span))
+}
+
+/// A message with the script's position, which lowering knows.
+fn message(checker: &mut Checker<'_>, call: &Call<'_>, level: &str) -> Option<Expr> {
+    let (format, args) = formatted(checker, call)?;
+    let kind = ActionKind::Message { level: level.to_owned(), format, position: String::new() };
+    Some(checker.send(kind, args, call.span))
+}
+
+pub(super) fn errorf(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    message(checker, call, "ERROR")
+}
+
+pub(super) fn warnf(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    message(checker, call, "WARNING")
+}
+
+/// The kernel formats: up to three numbers, or strings in its memory.
+pub(super) fn debugf(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let text = checker.literal_string("the format of debugf()", call.arg(0)?)?;
+    let (_, values) = formatted(checker, call)?;
+    checker
+        .warning("debugf", "debugf() is not recommended for production use", call.span)
+        .note("all programs of the system write to the same trace_pipe");
+    let mut args = vec![string_literal(&text, call.span)];
+    for value in values {
+        if matches!(value.ty, Type::Int(_) | Type::Bool | Type::Enum { .. } | Type::Ptr(..) | Type::Str(_)) {
+            args.push(value);
+            continue;
+        }
+        let is = checker.name(&value.ty);
+        checker
+            .error("argument-type", format!("debugf() prints numbers and strings, not {is}"), value.span)
+            .label(format!("this is {is}"))
+            .help("printf() prints it");
+        return None;
+    }
+    Some(call.op(Op::Debug, args, Type::Void))
+}
+
+/// An error and exit(1) unless the condition holds.
+pub(super) fn assert(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let condition = call.arg(0).and_then(|arg| checker.condition(arg));
+    let text = checker.value_expr(call.arg(1)?);
+    let (cond, text) = (condition?, text?);
+    if !matches!(text.ty, Type::Str(_)) {
+        let is = checker.name(&text.ty);
+        checker
+            .error("argument-type", format!("the message of assert() is a string, not {is}"), text.span)
+            .label(format!("this is {is}"));
+        return None;
+    }
+    let format = format::parse(b"assert failed: %s").unwrap_or_default();
+    let kind = ActionKind::Message { level: "ERROR".to_owned(), format, position: String::new() };
+    let said = checker.send(kind, vec![text], call.span);
+    let status = convert(int_literal(1, call.span), &Type::I64);
+    let ended = checker.send(ActionKind::Exit, vec![status], call.span);
+    let stmt = |kind| Stmt { kind, span: call.span };
+    let stmts = vec![stmt(StmtKind::Expr(said)), stmt(StmtKind::Expr(ended)), stmt(StmtKind::Return(None))];
+    let otherwise = Block { stmts, value: None };
+    Some(void(vec![stmt(StmtKind::If { cond, then: Block::default(), otherwise })], call.span))
 }

@@ -3,18 +3,23 @@
 use std::rc::Rc;
 
 use super::{Call, clock};
-use crate::check::{Checker, bare_name, constant_bool, convert, int_literal, text_literal};
+use crate::check::{Checker, bare_name, constant_bool, constant_number, convert, int_literal, text_literal};
 use crate::program::Clock;
 use crate::similar;
-use crate::target::Feature;
+use crate::target::{Arch, Feature};
 use crate::typed::{BinOp, CmpOp, Expr, ExprKind, Op};
 use crate::types::constants::SIGNALS;
-use crate::types::{AddrSpace, Type};
+use crate::types::{AddrSpace, IntType, Type};
+
+/// `SIGRTMAX`.
+const LAST_SIGNAL: i128 = 64;
 
 /// Names of the namespaces that `pid` and `tid` take.
 const NAMESPACES: [&str; 2] = ["curr_ns", "init"];
 
-fn in_namespace(checker: &mut Checker<'_>, call: &Call<'_>, op: Op) -> Option<Expr> {
+/// `own` as seen from tapline's pid namespace, `initial` from the first one.
+fn in_namespace(checker: &mut Checker<'_>, call: &Call<'_>, own: Op, initial: Op) -> Option<Expr> {
+    let mut op = own;
     if let Some(arg) = call.arg(0) {
         let name = bare_name(arg).unwrap_or_default();
         if !NAMESPACES.contains(&name) {
@@ -24,16 +29,19 @@ fn in_namespace(checker: &mut Checker<'_>, call: &Call<'_>, op: Op) -> Option<Ex
                 .suggest(close);
             return None;
         }
+        if name == "init" {
+            op = initial;
+        }
     }
     Some(call.op(op, Vec::new(), Type::U32))
 }
 
 pub(super) fn pid(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
-    in_namespace(checker, call, Op::Pid)
+    in_namespace(checker, call, Op::Pid, Op::InitialPid)
 }
 
 pub(super) fn tid(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
-    in_namespace(checker, call, Op::Tid)
+    in_namespace(checker, call, Op::Tid, Op::InitialTid)
 }
 
 pub(super) fn curtask(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
@@ -64,6 +72,37 @@ pub(super) fn ppid(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
 
 pub(super) fn pcomm(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     of_task(checker, call, &["real_parent", "comm"])
+}
+
+pub(super) fn leader_tid(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    of_task(checker, call, &["group_leader", "pid"])
+}
+
+pub(super) fn leader_comm(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    of_task(checker, call, &["group_leader", "comm"])
+}
+
+/// A perf event has interrupted user code or the kernel; anywhere else the question is what the task is.
+pub(super) fn usermode(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    const USER_RING: i128 = 3;
+    if checker.target.arch() != Arch::X86_64 {
+        checker.error("unsupported", "usermode is there for x86_64 only", call.span);
+        return None;
+    }
+    let selector = checker.code_segment(call.span);
+    let ring = convert(int_literal(USER_RING, call.span), &Type::U64);
+    let kind = ExprKind::Binary(BinOp::BitAnd, Box::new(selector), Box::new(ring.clone()));
+    let masked = Expr { kind, ty: Type::U64, span: call.span };
+    let kind = ExprKind::Compare(CmpOp::Eq, Box::new(masked), Box::new(ring));
+    let user = Expr { kind, ty: Type::Bool, span: call.span };
+    Some(convert(user, &Type::Int(IntType::U8)))
+}
+
+pub(super) fn override_(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    checker.only_in("override()", &["kprobe"], call.span)?;
+    let value = checker.number_arg("override", call.arg(0)?)?;
+    let value = convert(value, &Type::U64);
+    Some(call.op(Op::Override, vec![value], Type::Void))
 }
 
 pub(super) fn cpid(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
@@ -135,9 +174,18 @@ pub(super) fn reg(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
 }
 
 pub(super) fn signal(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
-    let arg = call.arg(0)?;
+    send_signal(checker, call, Op::Signal)
+}
+
+pub(super) fn signal_thread(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    send_signal(checker, call, Op::SignalThread)
+}
+
+fn send_signal(checker: &mut Checker<'_>, call: &Call<'_>, op: Op) -> Option<Expr> {
+    let (arg, function) = (call.arg(0)?, call.row.name);
     if !checker.runs_in_a_process() {
-        checker.error("not-available-here", "signal() needs a probe that runs in a process", call.span);
+        let message = format!("{function}() needs a probe that runs in a process");
+        checker.error("not-available-here", message, call.span);
         return None;
     }
     let value = checker.value_expr(arg)?;
@@ -152,17 +200,25 @@ pub(super) fn signal(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr>
             };
             int_literal(i128::from(*number), arg.span)
         }
-        None => checker.number_arg("signal", arg)?,
+        None => checker.number_arg(function, arg)?,
     };
+    if let Some(n) = constant_number(&number)
+        && !(1..=LAST_SIGNAL).contains(&n)
+    {
+        checker
+            .error("unknown-signal", format!("there is no signal {n}"), arg.span)
+            .help(format!("signals have the numbers 1 to {LAST_SIGNAL}; names work as well: `{function}(\"TERM\")`"));
+        return None;
+    }
     let number = convert(number, &Type::U32);
-    Some(call.op(Op::Signal, vec![number], Type::Void))
+    Some(call.op(op, vec![number], Type::Void))
 }
 
 /// One in `n`: chance, unlike a counter, does not fall into step with what it thins out.
 pub(super) fn sample(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     let arg = call.arg(0)?;
     let n = checker.number_arg("sample", arg)?;
-    if crate::check::constant_number(&n).is_some_and(|n| n < 1) {
+    if constant_number(&n).is_some_and(|n| n < 1) {
         checker.error("argument", "sample() takes one in n: n is at least 1", arg.span);
         return None;
     }

@@ -1,12 +1,16 @@
 //! Stacks, symbols and address spaces.
 
+use std::rc::Rc;
+
+use tapline_grammar::ast;
+
 use super::Call;
 use crate::check::{Checker, bare_name, constant_number, convert, int_literal};
 use crate::program::StackMode;
 use crate::similar;
 use crate::target::Arch;
-use crate::typed::{Expr, Op};
-use crate::types::{AddrSpace, Type};
+use crate::typed::{BinOp, Block, CmpOp, Expr, ExprKind, Op};
+use crate::types::{AddrSpace, IntType, Type};
 
 /// Frames of a stack when the script does not say, and at most: what the kernel walks by default.
 const MAX_FRAMES: u32 = 127;
@@ -120,4 +124,128 @@ pub(super) fn kptr(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
 
 pub(super) fn uptr(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     pointer_into(checker, call, AddrSpace::User)
+}
+
+/// A kernel variable that each processor has for itself: its address is counted from where that processor's area lies.
+pub(super) fn percpu_kaddr(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let (arg, span) = (call.arg(0)?, call.span);
+    let name = checker.literal_string("the name of percpu_kaddr()", arg)?;
+    let name = String::from_utf8_lossy(&name).into_owned();
+    let (variable, areas) = (checker.target.kernel_symbol(&name), checker.target.kernel_symbol("__per_cpu_offset"));
+    let (Some(variable), Some(areas)) = (variable, areas) else {
+        checker
+            .error("unknown-symbol", format!("the kernel has no per-processor variable `{name}`"), arg.span)
+            .help("/proc/kallsyms lists all symbols");
+        return None;
+    };
+    let word = |n: u64| convert(int_literal(i128::from(n), span), &Type::U64);
+    let binary = |op, a, b| Expr { kind: ExprKind::Binary(op, Box::new(a), Box::new(b)), ty: Type::U64, span };
+    let mut stmts = Vec::new();
+    let cpu = match call.arg(1) {
+        Some(arg) => convert(checker.number_arg("percpu_kaddr", arg)?, &Type::U64),
+        None => convert(call.op(Op::Cpu, Vec::new(), Type::U32), &Type::U64),
+    };
+    let cpu = checker.once(cpu, &mut stmts)?;
+    let at = binary(BinOp::Add, word(areas), binary(BinOp::Mul, cpu.clone(), word(8)));
+    let kernel = |target| Type::Ptr(Rc::new(target), AddrSpace::Kernel);
+    let at = Expr { kind: ExprKind::Cast(Box::new(at)), ty: kernel(Type::U64), span };
+    let area = Expr { kind: ExprKind::Deref(Box::new(at)), ty: Type::U64, span };
+    let address = binary(BinOp::Add, area, word(variable));
+    let count = word(u64::from(checker.target.possible_cpus()));
+    let cond = Expr { kind: ExprKind::Compare(CmpOp::Lt, Box::new(cpu), Box::new(count)), ty: Type::Bool, span };
+    let kind = ExprKind::Ternary { cond: Box::new(cond), then: Box::new(address), otherwise: Box::new(word(0)) };
+    let address = Expr { kind, ty: Type::U64, span };
+    let pointer = Expr { kind: ExprKind::Cast(Box::new(address)), ty: kernel(Type::U64), span };
+    let ty = pointer.ty.clone();
+    let block = Block { stmts, value: Some(Box::new(pointer)) };
+    Some(Expr { kind: ExprKind::Block(block), ty, span })
+}
+
+/// A variable of the traced binary; its size says what it points to.
+pub(super) fn uaddr(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let arg = call.arg(0)?;
+    let name = checker.literal_string("the argument of uaddr()", arg)?;
+    let (address, size) = checker.user_symbol(&String::from_utf8_lossy(&name), arg.span, call.span)?;
+    let size = u8::try_from(size).ok().filter(|n| matches!(n, 1 | 2 | 4 | 8)).unwrap_or(8);
+    let target = Type::Int(IntType { size, signed: false });
+    let ty = Type::Ptr(Rc::new(target), AddrSpace::User);
+    Some(Expr { kind: ExprKind::Cast(Box::new(address)), ty, span: call.span })
+}
+
+/// The kernel returns error numbers as the last addresses there are.
+pub(super) fn is_err(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    const MAX_ERRNO: i128 = 4095;
+    let value = checker.number_arg("is_err", call.arg(0)?)?;
+    let first = convert(int_literal(-MAX_ERRNO, call.span), &Type::I64);
+    let (value, first) = (convert(value, &Type::U64), convert(first, &Type::U64));
+    let kind = ExprKind::Compare(CmpOp::Ge, Box::new(value), Box::new(first));
+    Some(Expr { kind, ty: Type::Bool, span: call.span })
+}
+
+pub(super) fn container_of(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let (of, field) = (call.arg(1)?, call.arg(2)?);
+    let pointer = checker.value_expr(call.arg(0)?)?;
+    let (ast::ExprKind::Type(named), Some(path)) = (&of.kind, field_path(field)) else {
+        checker
+            .error("argument", "container_of() takes a pointer, a struct and one of its fields", call.span)
+            .help(format!("use it as `{}`", call.row.usage));
+        return None;
+    };
+    if !matches!(pointer.ty, Type::Ptr(..) | Type::Int(_)) {
+        let is = checker.name(&pointer.ty);
+        checker
+            .error("argument-type", format!("container_of() takes a pointer, not {is}"), pointer.span)
+            .label(format!("this is {is}"));
+        return None;
+    }
+    let ty = checker.type_expr(named, None)?;
+    let offset = checker.offset(&ast::TypeOrExpr::Type((**named).clone()), &path, call.span)?;
+    let space = if let Type::Ptr(_, space) = &pointer.ty { *space } else { checker.default_space() };
+    let address = convert(pointer, &Type::U64);
+    let kind = ExprKind::Binary(BinOp::Sub, Box::new(address), Box::new(convert(offset, &Type::U64)));
+    let start = Expr { kind, ty: Type::U64, span: call.span };
+    let ty = Type::Ptr(Rc::new(ty), space);
+    Some(Expr { kind: ExprKind::Cast(Box::new(start)), ty, span: call.span })
+}
+
+/// `a.b.c` as names.
+fn field_path(expr: &ast::Expr) -> Option<Vec<ast::Name>> {
+    match &expr.kind {
+        ast::ExprKind::Ident(name) => Some(vec![ast::Name { node: name.clone(), span: expr.span }]),
+        ast::ExprKind::Field { base, name, .. } => {
+            let mut path = field_path(base)?;
+            path.push(name.clone());
+            Some(path)
+        }
+        _ => None,
+    }
+}
+
+/// The kernel lets few functions ask for paths, and only of files that it knows to be alive.
+pub(super) fn path(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    checker.only_in("path()", &["fentry", "fexit", "iter"], call.span)?;
+    let limit = checker.script.limits.max_strlen;
+    let value = checker.value_expr(call.arg(0)?)?;
+    let capacity = match call.arg(1) {
+        None => limit,
+        Some(arg) => {
+            let wanted = checker.literal_number("the length of path()", arg)?;
+            let fits = u32::try_from(wanted).ok().filter(|n| (1..=limit).contains(n));
+            let Some(length) = fits else {
+                checker
+                    .error("string-length", format!("paths have between 1 and {limit} bytes, not {wanted}"), arg.span)
+                    .help("raise the limit: `config = { max_strlen = … }`");
+                return None;
+            };
+            length
+        }
+    };
+    if !matches!(value.ty, Type::Ptr(..) | Type::Struct(_)) {
+        let is = checker.name(&value.ty);
+        checker
+            .error("argument-type", format!("path() takes a struct path *, not {is}"), value.span)
+            .label(format!("this is {is}"));
+        return None;
+    }
+    Some(call.op(Op::Path, vec![value], Type::Str(capacity)))
 }

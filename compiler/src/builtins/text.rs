@@ -3,7 +3,7 @@
 use super::Call;
 use crate::check::{Checker, constant_number, convert, decay, int_literal, string_literal as literal, text_literal};
 use crate::program::Clock;
-use crate::typed::{Expr, ExprKind, Op};
+use crate::typed::{CmpOp, Expr, ExprKind, Op, UnOp};
 use crate::types::layout::size_of;
 use crate::types::{IntType, Type};
 
@@ -147,7 +147,118 @@ pub(super) fn strlen(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr>
 
 pub(super) fn strcontains(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     let (haystack, needle) = (string(checker, call, 0), string(checker, call, 1));
-    Some(call.op(Op::Strcontains, vec![haystack?, needle?], Type::Bool))
+    let at = search(checker, call, haystack?, needle?)?;
+    let nowhere = convert(int_literal(0, call.span), &Type::I64);
+    let kind = ExprKind::Compare(CmpOp::Ge, Box::new(at), Box::new(nowhere));
+    Some(Expr { kind, ty: Type::Bool, span: call.span })
+}
+
+pub(super) fn strstr(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let (haystack, needle) = (string(checker, call, 0), string(checker, call, 1));
+    search(checker, call, haystack?, needle?)
+}
+
+/// Where the needle begins. The kernel follows each round of both loops, which bounds the strings that it lets search.
+fn search(checker: &mut Checker<'_>, call: &Call<'_>, haystack: Expr, needle: Expr) -> Option<Expr> {
+    const MOST_ROUNDS: u32 = 1 << 16;
+    let capacity = |e: &Expr| if let Type::Str(n) = e.ty { n } else { 1 };
+    let (long, short) = (capacity(&haystack), capacity(&needle));
+    if text_literal(&needle).is_none() && long.saturating_mul(short) > MOST_ROUNDS {
+        let name = call.row.name;
+        checker
+            .error("string-length", format!("{name}() would search too long for the kernel"), call.span)
+            .also(haystack.span, format!("up to {long} bytes"))
+            .also(needle.span, format!("up to {short} bytes, known only while running"))
+            .help("shorten one of them: `str(pointer, 32)`");
+        return None;
+    }
+    Some(call.op(Op::Strstr, vec![haystack, needle], Type::I64))
+}
+
+pub(super) fn strcap(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let value = checker.value_expr(call.arg(0)?)?;
+    let capacity = match &value.ty {
+        Type::Str(capacity) => *capacity,
+        Type::Array(_, len) => *len,
+        Type::Ptr(..) => checker.script.limits.max_strlen,
+        ty => {
+            let is = checker.name(ty);
+            checker
+                .error("argument-type", format!("strcap() takes a string, an array or a pointer, not {is}"), value.span)
+                .label(format!("this is {is}"));
+            return None;
+        }
+    };
+    Some(int_literal(i128::from(capacity), call.span))
+}
+
+pub(super) fn str_concat(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let (a, b) = (string(checker, call, 0), string(checker, call, 1));
+    let (a, b) = (a?, b?);
+    if let (Some(x), Some(y)) = (text_literal(&a), text_literal(&b)) {
+        return Some(literal(&[x, y].concat(), call.span));
+    }
+    let capacity = |e: &Expr| if let Type::Str(n) = e.ty { n } else { 1 };
+    let all = capacity(&a).saturating_add(capacity(&b)).saturating_sub(1);
+    Some(call.op(Op::Concat, vec![a, b], Type::Str(all)))
+}
+
+pub(super) fn memcmp(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let (a, b) = (any(checker, call, 0), any(checker, call, 1));
+    let (a, b) = (a?, b?);
+    let most = reach(checker, &a).min(reach(checker, &b));
+    let length = byte_count(checker, call, most)?;
+    Some(call.op(Op::Memcmp { most }, vec![a, b, length], Type::I64))
+}
+
+pub(super) fn write_user(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    if !checker.runs_in_a_process() {
+        checker.error("not-available-here", "write_user() needs a probe that runs in a process", call.span);
+        return None;
+    }
+    let to = checker.number_arg("write_user", call.arg(0)?);
+    let (to, from) = (convert(to?, &Type::U64), any(checker, call, 1)?);
+    let most = reach(checker, &from);
+    let length = byte_count(checker, call, most)?;
+    // The helper returns 0 when it has written.
+    let error = call.op(Op::WriteUser { most }, vec![to, from, length], Type::I64);
+    Some(Expr { kind: ExprKind::Unary(UnOp::Not, Box::new(error)), ty: Type::Bool, span: call.span })
+}
+
+/// A value that consists of bytes.
+fn any(checker: &mut Checker<'_>, call: &Call<'_>, n: usize) -> Option<Expr> {
+    let value = checker.value_expr(call.arg(n)?)?;
+    if matches!(value.ty, Type::Strings | Type::Aggregate(_)) {
+        let (is, name) = (checker.name(&value.ty), call.row.name);
+        checker
+            .error("argument-type", format!("{name}() does not take {is}"), value.span)
+            .label(format!("this is {is}"));
+        return None;
+    }
+    Some(value)
+}
+
+/// Bytes of a value, or at most those behind a pointer.
+fn reach(checker: &Checker<'_>, value: &Expr) -> u32 {
+    match value.ty {
+        Type::Ptr(..) => checker.script.limits.max_strlen,
+        _ => size_of(&value.ty, &checker.types.aggregates),
+    }
+}
+
+/// The third argument: how many bytes.
+fn byte_count(checker: &mut Checker<'_>, call: &Call<'_>, most: u32) -> Option<Expr> {
+    let (arg, name) = (call.arg(2)?, call.row.name);
+    let length = checker.number_arg(name, arg)?;
+    if let Some(n) = constant_number(&length)
+        && !(0..=i128::from(most)).contains(&n)
+    {
+        checker
+            .error("argument", format!("{name}() takes between 0 and {most} bytes here, not {n}"), arg.span)
+            .label("more than there are");
+        return None;
+    }
+    Some(convert(length, &Type::U64))
 }
 
 pub(super) fn bswap(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {

@@ -53,10 +53,7 @@ impl Checker<'_> {
             ast::ExprKind::Var(name) => {
                 // The value first: it may use an older variable of the name.
                 let value = self.stored_value(value);
-                let id = match self.scope.find(name) {
-                    Some(id) => id,
-                    None => self.scope.declare(name, target.span),
-                };
+                let id = self.variable_named(name, target.span);
                 self.assign_var(id, value?, span)
             }
             ast::ExprKind::Map { name, key } => {
@@ -79,12 +76,31 @@ impl Checker<'_> {
         }
     }
 
-    pub(super) fn assign_var(&mut self, id: VarId, value: Expr, span: Span) -> Option<Stmt> {
+    pub(crate) fn assign_var(&mut self, id: VarId, value: Expr, span: Span) -> Option<Stmt> {
         let flow = self.flow_of(&value);
         self.flow_into_var(id, &flow, value.span);
         let ty = self.scope.flow(id)?.ty();
         let value = convert(value, &ty);
         Some(Stmt { kind: StmtKind::Assign { place: Place::Var(id), value }, span })
+    }
+
+    /// The variable of a name, declared here if there is none.
+    pub(crate) fn variable_named(&mut self, name: &str, span: Span) -> VarId {
+        match self.scope.find(name) {
+            Some(id) => id,
+            None => self.scope.declare(name, span),
+        }
+    }
+
+    /// The expression for use in several places: evaluated once, into a variable that no script can name.
+    pub(crate) fn once(&mut self, value: Expr, stmts: &mut Vec<Stmt>) -> Option<Expr> {
+        if matches!(value.kind, ExprKind::Int(_) | ExprKind::Str(_) | ExprKind::Var(_)) {
+            return Some(value);
+        }
+        let (ty, span) = (value.ty.clone(), value.span);
+        let id = self.scope.declare("", span);
+        stmts.push(self.assign_var(id, value, span)?);
+        Some(Expr { kind: ExprKind::Var(id), ty, span })
     }
 
     /// A value that can be kept.

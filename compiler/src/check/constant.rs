@@ -51,8 +51,8 @@ pub(crate) fn text(bytes: &[u8], span: Span) -> Expr {
 
 /// A string constant's text.
 pub(crate) fn string(expr: &Expr) -> Option<&[u8]> {
-    match &expr.kind {
-        ExprKind::Str(bytes) => Some(bytes),
+    match (&expr.kind, &expr.ty) {
+        (ExprKind::Str(bytes), Type::Str(_)) => Some(bytes),
         _ => None,
     }
 }

@@ -12,7 +12,7 @@ use crate::probes::access::{self, Place};
 use crate::probes::iter;
 use crate::probes::registers::registers;
 use crate::probes::usdt::{Memory, Operand, Source};
-use crate::program::ProgramKind;
+use crate::program::{Attach, ProgramKind};
 use crate::similar::closest;
 use crate::target::TargetError;
 use crate::typed::{BinOp, Expr, ExprKind, Op};
@@ -459,6 +459,51 @@ impl Checker<'_> {
         };
         let text = Type::Ptr(Rc::new(Type::Int(IntType { size: 1, signed: true })), AddrSpace::Kernel);
         Some(Expr { kind: ExprKind::Call(Op::DataLoc, vec![word]), ty: text, span })
+    }
+
+    /// Refuses a function outside of the probes of these providers.
+    pub(crate) fn only_in(&mut self, function: &str, providers: &[&str], span: Span) -> Option<()> {
+        let name = self.unit.provider.map_or("", |row| row.name);
+        if providers.contains(&name) {
+            return Some(());
+        }
+        let at = self.unit.point_span;
+        self.error("not-available-here", format!("{function} is not available in {name} probes"), span)
+            .note(format!("{function} is available in: {}", providers.join(", ")))
+            .also(at, "for this attach point");
+        None
+    }
+
+    /// Address of a symbol of the traced binary, and its size: the probe knows where its own code is loaded.
+    pub(crate) fn user_symbol(&mut self, name: &str, at: Span, span: Span) -> Option<(Expr, u64)> {
+        self.only_in("uaddr()", &["uprobe"], span)?;
+        let [probe] = self.unit.points.as_slice() else {
+            self.error("many-probes", "uaddr() needs an attach point of its own", span)
+                .label("this action serves several attach points")
+                .help("write one action per attach point");
+            return None;
+        };
+        let Some(Attach::Uprobe { path, offset }) = self.probes.get(*probe).map(|desc| desc.attach.clone()) else {
+            return None;
+        };
+        let Some(found) = self.target.user_symbol(&path, name, offset) else {
+            self.error("unknown-symbol", format!("{path} has no symbol `{name}`"), at)
+                .help("`nm` and `nm -D` list the symbols of a file");
+            return None;
+        };
+        let ip = Self::context_word(registers(self.target.arch()).ip, Type::U64, span);
+        let distance = constant::typed_int(i128::from(found.distance), IntType::U64, span);
+        let sum = ExprKind::Binary(BinOp::Add, Box::new(ip), Box::new(distance));
+        Some((Expr { kind: sum, ty: Type::U64, span }, found.size))
+    }
+
+    /// The code segment that says in which ring the processor ran: of the interrupted code in a perf event, else of the task's entry
+    /// into the kernel.
+    pub(crate) fn code_segment(&self, span: Span) -> Expr {
+        match (&self.unit.context, registers(self.target.arch()).named("cs")) {
+            (Context::PerfEvent, Some(offset)) => Self::context_word(offset, Type::U64, span),
+            _ => Expr { kind: ExprKind::Call(Op::TaskCodeSegment, Vec::new()), ty: Type::U64, span },
+        }
     }
 
     /// True when a signal may be sent from this program.

@@ -6,7 +6,7 @@ use tapline_grammar::span::Span;
 use super::flow::Flow;
 use super::{Checker, constant, convert};
 use crate::builtins::{self, Call};
-use crate::program::Aggregate;
+use crate::program::{Aggregate, MapId};
 use crate::similar::closest;
 use crate::typed::{Expr, ExprKind, Op};
 use crate::types::constants;
@@ -176,10 +176,16 @@ impl Checker<'_> {
     /// `@name[key]` as a value.
     pub(crate) fn map_get(&mut self, name: &str, key: Option<&[ast::Expr]>, span: Span) -> Option<Expr> {
         let (map, key) = self.map_access(name, key, span)?;
+        self.map_element(map, key.map(Box::new), span)
+    }
+
+    /// The value of a map's element.
+    pub(crate) fn map_element(&mut self, map: MapId, key: Option<Box<Expr>>, span: Span) -> Option<Expr> {
         let ty = self.map_value(map, span)?.ty();
         let ty = match ty {
             Type::Aggregate(aggregate) => {
                 let Some(int) = reduced(aggregate) else {
+                    let name = self.map_name(map);
                     self.error(
                         "histogram-value",
                         format!("@{name} holds {}, which are not numbers", plural(aggregate)),
@@ -192,7 +198,7 @@ impl Checker<'_> {
             }
             ty => ty,
         };
-        Some(Expr { kind: ExprKind::MapGet { map, key: key.map(Box::new) }, ty, span })
+        Some(Expr { kind: ExprKind::MapGet { map, key }, ty, span })
     }
 
     /// The value of a `stats()` map as the record that it is where it is shown, also inside of tuples; elsewhere it counts as

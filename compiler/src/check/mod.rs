@@ -97,6 +97,8 @@ pub(crate) struct Checker<'a> {
     pub(crate) unit: Unit,
     /// Of the user functions.
     signatures: IndexVec<FnId, Signature>,
+    /// Branches around the current statement that a constant condition rules out.
+    ruled_out: u32,
     /// `probe` is a string everywhere, one program per attach point that uses it.
     probe_is_text: bool,
     /// Something asked for `probe` as a string.
@@ -118,6 +120,7 @@ impl<'a> Checker<'a> {
             scope: Scope::default(),
             unit: Unit::default(),
             signatures: IndexVec::new(),
+            ruled_out: 0,
             probe_is_text: false,
             wants_probe_text: false,
         }
@@ -271,6 +274,11 @@ impl<'a> Checker<'a> {
     pub(crate) fn report(&mut self, diagnostic: Diagnostic) -> Decorate<'_> {
         self.diagnostics.push(diagnostic);
         Decorate(self.diagnostics.last_mut())
+    }
+
+    /// False inside a branch that a constant condition rules out.
+    pub(crate) fn is_reached(&self) -> bool {
+        self.ruled_out == 0
     }
 
     /// The name of a type for messages.

@@ -117,7 +117,7 @@ impl Checker<'_> {
     }
 
     /// An expression as a condition: any scalar.
-    pub(super) fn condition(&mut self, expr: &ast::Expr) -> Option<Expr> {
+    pub(crate) fn condition(&mut self, expr: &ast::Expr) -> Option<Expr> {
         let cond = self.value_expr(expr)?;
         if cond.ty.is_scalar() {
             return Some(cond);

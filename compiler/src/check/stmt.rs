@@ -169,11 +169,20 @@ impl Checker<'_> {
             }
             return;
         }
-        let then = self.block(&it.then);
-        let otherwise = it.otherwise.as_ref().map_or_else(Block::default, |b| self.block(b));
+        let known = cond.as_ref().and_then(constant::value);
+        let then = self.branch(&it.then, known == Some(0));
+        let ruled_out = known.is_some_and(|truth| truth != 0);
+        let otherwise = it.otherwise.as_ref().map_or_else(Block::default, |b| self.branch(b, ruled_out));
         if let Some(cond) = cond {
             out.push(Stmt { kind: StmtKind::If { cond, then, otherwise }, span });
         }
+    }
+
+    fn branch(&mut self, body: &ast::Block, ruled_out: bool) -> Block {
+        self.ruled_out += u32::from(ruled_out);
+        let body = self.block(body);
+        self.ruled_out -= u32::from(ruled_out);
+        body
     }
 
     fn loop_body(&mut self, body: &ast::Block) -> Block {
@@ -314,11 +323,11 @@ fn has_effect(expr: &Expr) -> bool {
     match &expr.kind {
         ExprKind::IncDec { .. }
         | ExprKind::MapCall { op: MapOp::Delete, .. }
-        | ExprKind::Call(Op::Signal, _)
+        | ExprKind::Call(Op::Signal | Op::WriteUser { .. }, _)
         | ExprKind::CallFn(..) => true,
         ExprKind::Block(block) => !block.stmts.is_empty() || block.value.as_ref().is_some_and(|v| has_effect(v)),
         ExprKind::Ternary { then, otherwise, .. } => has_effect(then) || has_effect(otherwise),
-        ExprKind::Cast(inner) => has_effect(inner),
+        ExprKind::Cast(inner) | ExprKind::Unary(_, inner) => has_effect(inner),
         ExprKind::Logical { rhs, lhs, .. } => has_effect(lhs) || has_effect(rhs),
         _ => false,
     }

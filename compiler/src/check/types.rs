@@ -163,7 +163,7 @@ impl Checker<'_> {
         Some(constant::int(i128::from(size_of(&ty, &self.types.aggregates)), span))
     }
 
-    pub(super) fn offset(&mut self, of: &ast::TypeOrExpr, path: &[ast::Name], span: Span) -> Option<Expr> {
+    pub(crate) fn offset(&mut self, of: &ast::TypeOrExpr, path: &[ast::Name], span: Span) -> Option<Expr> {
         let ty = match self.type_or_expr(of)? {
             Type::Ptr(target, _) => (*target).clone(),
             ty => ty,

@@ -543,6 +543,7 @@ pub mod helpers {
         MAP_UPDATE_ELEM = 2 "map_update_elem" Memory;
         MAP_DELETE_ELEM = 3 "map_delete_elem" Memory;
         KTIME_GET_NS = 5 "ktime_get_ns" Volatile;
+        TRACE_PRINTK = 6 "trace_printk" Memory;
         GET_PRANDOM_U32 = 7 "get_prandom_u32" Volatile;
         GET_SMP_PROCESSOR_ID = 8 "get_smp_processor_id" Constant;
         GET_CURRENT_PID_TGID = 14 "get_current_pid_tgid" Constant;
@@ -550,8 +551,10 @@ pub mod helpers {
         GET_CURRENT_COMM = 16 "get_current_comm" Memory;
         GET_STACKID = 27 "get_stackid" Memory;
         GET_CURRENT_TASK = 35 "get_current_task" Constant;
+        PROBE_WRITE_USER = 36 "probe_write_user" Memory;
         GET_NUMA_NODE_ID = 42 "get_numa_node_id" Constant;
         PROBE_READ_STR = 45 "probe_read_str" Memory;
+        GET_SOCKET_COOKIE = 46 "get_socket_cookie" Memory;
         OVERRIDE_RETURN = 58 "override_return" Memory;
         GET_STACK = 67 "get_stack" Memory;
         GET_CURRENT_CGROUP_ID = 80 "get_current_cgroup_id" Constant;
@@ -560,6 +563,7 @@ pub mod helpers {
         PROBE_READ_KERNEL = 113 "probe_read_kernel" Memory;
         PROBE_READ_USER_STR = 114 "probe_read_user_str" Memory;
         PROBE_READ_KERNEL_STR = 115 "probe_read_kernel_str" Memory;
+        SEND_SIGNAL_THREAD = 117 "send_signal_thread" Memory;
         JIFFIES64 = 118 "jiffies64" Volatile;
         GET_NS_CURRENT_PID_TGID = 120 "get_ns_current_pid_tgid" Memory;
         KTIME_GET_BOOT_NS = 125 "ktime_get_boot_ns" Volatile;
@@ -568,6 +572,7 @@ pub mod helpers {
         RINGBUF_SUBMIT = 132 "ringbuf_submit" Memory;
         RINGBUF_DISCARD = 133 "ringbuf_discard" Memory;
         RINGBUF_QUERY = 134 "ringbuf_query" Memory;
+        D_PATH = 147 "d_path" Memory;
         GET_CURRENT_TASK_BTF = 158 "get_current_task_btf" Constant;
         FOR_EACH_MAP_ELEM = 164 "for_each_map_elem" Memory;
         GET_FUNC_IP = 173 "get_func_ip" Constant;

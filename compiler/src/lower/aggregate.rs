@@ -142,6 +142,7 @@ impl FnLower<'_, '_> {
         }
         match &e.kind {
             ExprKind::Tuple(members) => self.tuple_into(members, dst),
+            ExprKind::Str(bytes) => self.store_bytes(dst, bytes),
             ExprKind::Call(op, args) => self.builtin_into(*op, args, e, dst),
             ExprKind::MapGet { map, key } => self.map_get_into(*map, key.as_deref(), &e.ty, dst),
             ExprKind::Ternary { cond, then, otherwise } => {

@@ -4,7 +4,6 @@ use super::scalar::int_of;
 use super::stack::Walk;
 use super::strings::{Length, capacity_of, literal};
 use super::{FnLower, Loc, Mem};
-use crate::diagnostic::Diagnostic;
 use crate::ir::{BinOp as Ir, Cond, Value, Width, helpers};
 use crate::program::ProgramKind;
 use crate::target::Arch;
@@ -16,11 +15,10 @@ const ARGV_STRINGS: u32 = 64;
 const ARGV_STRING: u32 = 1024;
 /// Bytes of all of them at most.
 pub(super) const ARGV_BYTES: u32 = 16 * ARGV_STRING;
+/// Where `struct pt_regs` has the code segment (`x86_64`).
+const CODE_SEGMENT: i32 = 136;
 /// `AF_INET6`.
 const AF_INET6: i64 = 10;
-
-/// Comparisons of bytes that one search may take at most, each about ten steps out of the million that the kernel follows.
-const MAX_COMPARISONS: u32 = 1 << 16;
 
 impl FnLower<'_, '_> {
     /// A builtin with a scalar result, or none.
@@ -35,6 +33,14 @@ impl FnLower<'_, '_> {
             }
             (Op::Tid, _) => {
                 let ids = self.ids();
+                self.b.ext(crate::ir::Ext::Zext32, ids)
+            }
+            (Op::InitialPid, _) => {
+                let ids = self.b.call(helpers::GET_CURRENT_PID_TGID, &[]);
+                self.b.bin_imm(Ir::LShr, ids, 32)
+            }
+            (Op::InitialTid, _) => {
+                let ids = self.b.call(helpers::GET_CURRENT_PID_TGID, &[]);
                 self.b.ext(crate::ir::Ext::Zext32, ids)
             }
             (Op::Uid | Op::Username, _) => {
@@ -89,11 +95,37 @@ impl FnLower<'_, '_> {
                 let stack = self.local(stack);
                 self.stack_depth(stack)
             }
-            (Op::Strcontains, [haystack, needle]) => self.contains(haystack, needle),
+            (Op::Strstr, [haystack, needle]) => self.position_of(haystack, needle),
+            (Op::Memcmp { most }, [a, b, n]) => self.memcmp(a, b, n, most),
             (Op::Signal, [number]) => {
                 let number = self.scalar(number);
                 self.b.call(helpers::SEND_SIGNAL, &[number])
             }
+            (Op::SignalThread, [number]) => {
+                let number = self.scalar(number);
+                self.b.call(helpers::SEND_SIGNAL_THREAD, &[number])
+            }
+            (Op::Override, [value]) => {
+                let (ctx, value) = (self.ctx, self.scalar(value));
+                self.b.call(helpers::OVERRIDE_RETURN, &[ctx, value])
+            }
+            (Op::TaskCodeSegment, _) => {
+                let task = self.b.call(helpers::GET_CURRENT_TASK_BTF, &[]);
+                let regs = self.b.call(helpers::TASK_PT_REGS, &[task]);
+                self.b.load(Width::W8, regs, CODE_SEGMENT)
+            }
+            (Op::SocketCookie, [socket]) => {
+                let socket = self.scalar(socket);
+                self.b.call(helpers::GET_SOCKET_COOKIE, &[socket])
+            }
+            (Op::WriteUser { most }, [to, from, n]) => {
+                let (to, n) = (self.scalar(to), self.scalar(n));
+                let n = self.clamp(n, most);
+                let bytes = self.leading_bytes(from, n, most);
+                let from = self.addr(bytes);
+                self.b.call(helpers::PROBE_WRITE_USER, &[to, from, n])
+            }
+            (Op::Debug, [format, values @ ..]) => self.debug(format, values),
             _ => {
                 self.internal("this builtin as a scalar", e.span);
                 self.b.iconst(0)
@@ -291,155 +323,22 @@ impl FnLower<'_, '_> {
         Length::Register(self.b.get(used))
     }
 
-    /// 0 when the first `n` bytes are equal.
-    fn strncmp(&mut self, a: &Expr, b: &Expr, n: &Expr) -> Value {
-        let limit = match n.kind {
-            ExprKind::Int(n) => u32::try_from(n).unwrap_or(u32::MAX),
-            _ => u32::MAX,
-        };
-        let result = self.b.variable();
-        let (equal, differ, end) = (self.b.block(), self.b.block(), self.b.block());
-        match (literal(a), literal(b)) {
-            (None, Some(bytes)) => self.equals_literal(a, &bytes, Some(limit), equal, differ),
-            (Some(bytes), _) => self.equals_literal(b, &bytes, Some(limit), equal, differ),
-            (None, None) => {
-                let (x, y) = (self.local_string(a), self.local_string(b));
-                let limit = limit.min(capacity_of(&a.ty)).min(capacity_of(&b.ty));
-                self.bytes_equal(x, y, limit, equal, differ);
-            }
+    /// `bpf_trace_printk`: the kernel wants the format's length with terminator, and strings as addresses.
+    fn debug(&mut self, format: &Expr, values: &[Expr]) -> Value {
+        let mut bytes = literal(format).unwrap_or_default();
+        bytes.push(0);
+        let text = self.temp_bytes(bytes.len() as u32);
+        self.store_bytes(text, &bytes);
+        let mut args = vec![self.addr(text), self.b.iconst(bytes.len() as i64)];
+        for value in values {
+            let arg = if value.ty.is_scalar() {
+                self.scalar(value)
+            } else {
+                let place = self.local(value);
+                self.addr(place)
+            };
+            args.push(arg);
         }
-        for (block, value) in [(equal, 0), (differ, 1)] {
-            self.b.enter(block);
-            let value = self.b.iconst(value);
-            self.b.set(result, value);
-            self.b.jump(end);
-        }
-        self.b.enter(end);
-        self.b.get(result)
-    }
-
-    fn string_temp(&mut self, ty: &Type) -> Mem {
-        self.indexed_bytes(capacity_of(ty).max(16))
-    }
-
-    /// Length of a string in memory, by looking for the terminator.
-    fn scan_length(&mut self, mem: Mem, capacity: u32) -> Value {
-        let i = self.b.variable();
-        let zero = self.b.iconst(0);
-        self.b.set(i, zero);
-        let (head, body, next, end) = (self.b.block(), self.b.block(), self.b.block(), self.b.block());
-        self.b.jump(head);
-        self.b.switch_to(head);
-        let n = self.b.get(i);
-        self.b.branch_imm(Cond::ULt, n, i64::from(capacity), body, end);
-        self.b.enter(body);
-        let byte = self.byte_at(mem, n);
-        self.b.branch_imm(Cond::Ne, byte, 0, next, end);
-        self.b.enter(next);
-        let n = self.b.bin_imm(Ir::Add, n, 1);
-        self.b.set(i, n);
-        self.b.jump(head);
-        self.b.seal(head);
-        self.b.enter(end);
-        self.b.get(i)
-    }
-
-    /// Naive search of a short needle; both loops have constant bounds.
-    fn contains(&mut self, haystack: &Expr, needle: &Expr) -> Value {
-        let Some(needle) = literal(needle) else { return self.contains_any(haystack, needle) };
-        let capacity = capacity_of(&haystack.ty).max(1);
-        let temp = self.string_temp(&haystack.ty);
-        self.string_into(haystack, temp, capacity);
-        let (i, result) = (self.b.variable(), self.b.variable());
-        let zero = self.b.iconst(0);
-        self.b.set(i, zero);
-        self.b.set(result, zero);
-        let (head, body, next, found, end) =
-            (self.b.block(), self.b.block(), self.b.block(), self.b.block(), self.b.block());
-        self.b.jump(head);
-        self.b.switch_to(head);
-        let n = self.b.get(i);
-        let last = i64::from(capacity) - needle.len() as i64;
-        self.b.branch_imm(Cond::SLt, n, last.max(0), body, end);
-        self.b.enter(body);
-        for (offset, byte) in needle.iter().enumerate() {
-            let on = self.b.block();
-            let at = self.byte_at(temp.at(offset as u32), n);
-            self.b.branch_imm(Cond::Eq, at, i64::from(*byte), on, next);
-            self.b.enter(on);
-        }
-        self.b.jump(found);
-        self.b.enter(next);
-        let first = self.byte_at(temp, n);
-        let more = self.b.block();
-        self.b.branch_imm(Cond::Ne, first, 0, more, end);
-        self.b.enter(more);
-        let n = self.b.bin_imm(Ir::Add, n, 1);
-        self.b.set(i, n);
-        self.b.jump(head);
-        self.b.seal(head);
-        self.b.enter(found);
-        let one = self.b.iconst(1);
-        self.b.set(result, one);
-        self.join(end);
-        self.b.get(result)
-    }
-
-    /// The same for a needle that is not constant. The kernel follows every turn of both loops: there is a limit to them.
-    fn contains_any(&mut self, haystack: &Expr, needle: &Expr) -> Value {
-        let (size, needle_size) = (capacity_of(&haystack.ty).max(1), capacity_of(&needle.ty).max(1));
-        if size.saturating_mul(needle_size) > MAX_COMPARISONS {
-            let message = "strcontains() of two long strings is too much for the kernel to check";
-            self.m.diagnostics.push(
-                Diagnostic::error("too-complex", message, needle.span)
-                    .label(format!("up to {needle_size} bytes, to be looked for in {size}"))
-                    .help("give one of them a length, `str(pointer, 32)`, or lower max_strlen"),
-            );
-            return self.b.iconst(0);
-        }
-        // Room for a needle at the last place.
-        let temp = self.indexed_bytes(size + needle_size);
-        self.string_into(haystack, temp, size);
-        let wanted = self.local_string(needle);
-        let (i, j, result) = (self.b.variable(), self.b.variable(), self.b.variable());
-        let zero = self.b.iconst(0);
-        self.b.set(i, zero);
-        self.b.set(result, zero);
-        let [head, at, inner, compare, step, same, next, more, found, end] = std::array::from_fn(|_| self.b.block());
-        self.b.jump(head);
-        self.b.switch_to(head);
-        let n = self.b.get(i);
-        self.b.branch_imm(Cond::ULt, n, i64::from(size), at, end);
-        self.b.enter(at);
-        let start = self.b.bin(Ir::Add, temp.base, n);
-        self.b.set(j, zero);
-        self.b.jump(inner);
-        self.b.switch_to(inner);
-        let m = self.b.get(j);
-        self.b.branch_imm(Cond::ULt, m, i64::from(needle_size), compare, found);
-        self.b.enter(compare);
-        let byte = self.byte_at(wanted, m);
-        self.b.branch_imm(Cond::Eq, byte, 0, found, same);
-        self.b.enter(same);
-        let have = self.byte_at(Mem { base: start, offset: temp.offset }, m);
-        self.b.branch(Cond::Eq, have, byte, step, next);
-        self.b.enter(step);
-        let m = self.b.bin_imm(Ir::Add, m, 1);
-        self.b.set(j, m);
-        self.b.jump(inner);
-        self.b.seal(inner);
-        self.b.enter(next);
-        let first = self.b.load(Width::W1, start, temp.offset);
-        self.b.branch_imm(Cond::Ne, first, 0, more, end);
-        self.b.enter(more);
-        let n = self.b.bin_imm(Ir::Add, n, 1);
-        self.b.set(i, n);
-        self.b.jump(head);
-        self.b.seal(head);
-        self.b.enter(found);
-        let one = self.b.iconst(1);
-        self.b.set(result, one);
-        self.join(end);
-        self.b.get(result)
+        self.b.call(helpers::TRACE_PRINTK, &args)
     }
 }

@@ -18,6 +18,7 @@ mod functions;
 mod loops;
 mod maps;
 mod scalar;
+mod search;
 mod send;
 mod series;
 mod stack;
@@ -39,7 +40,7 @@ use crate::index::IndexVec;
 use crate::ir::builder::{FunctionBuilder, Variable};
 use crate::ir::{self, Block, FuncId, FunctionKind, MapDef, MapKind, Slot, Value, Width};
 use crate::program::{
-    self, Action, ActionId, Config, Counter, Manifest, MapDesc, MapId, MapRole, ProgramDesc, ProgramKind,
+    self, Action, ActionId, ActionKind, Config, Counter, Manifest, MapDesc, MapId, MapRole, ProgramDesc, ProgramKind,
 };
 use crate::target::{Arch, Feature, PidNamespace, Target};
 use crate::typed::{FnId, StmtKind, TypedMap, TypedProgram, TypedScript, TypedVar, VarId};
@@ -337,7 +338,7 @@ impl<'a> ModuleLower<'a> {
             .actions
             .iter()
             .zip(records)
-            .map(|(a, record)| Action { kind: a.kind.clone(), record })
+            .map(|(a, record)| Action { kind: placed(&a.kind, || (self.position)(a.span)), record })
             .collect();
         let manifest = Manifest {
             programs: self.programs,
@@ -355,6 +356,15 @@ fn has_loops(program: &TypedProgram) -> bool {
     use crate::typed::walk::Node;
     let is_loop = |kind: &StmtKind| matches!(kind, StmtKind::While { .. } | StmtKind::ForRange { .. });
     program.body.any(&mut |node| matches!(node, Node::Stmt(stmt) if is_loop(&stmt.kind)))
+}
+
+/// A message says where it was sent from.
+fn placed(kind: &ActionKind, at: impl FnOnce() -> String) -> ActionKind {
+    let mut kind = kind.clone();
+    if let ActionKind::Message { position, .. } = &mut kind {
+        *position = at();
+    }
+    kind
 }
 
 /// ELF section of a program, and whether the kernel lets it interrupt itself on one CPU.

@@ -53,6 +53,8 @@ impl FnLower<'_, '_> {
                 Length::AtMost(COMM_LEN)
             }
             ExprKind::Call(Op::Str, args) => self.read_string(args, dst, capacity),
+            ExprKind::Call(Op::Concat, args) => self.concat(args, e, dst, capacity),
+            ExprKind::Call(Op::Path, args) => self.path(args, dst, capacity),
             ExprKind::Ternary { cond, then, otherwise } => {
                 let length = self.b.variable();
                 let (yes, no, end) = (self.b.block(), self.b.block(), self.b.block());
@@ -100,6 +102,50 @@ impl FnLower<'_, '_> {
                 self.copy_string(loc, dst, capacity)
             }
         }
+    }
+
+    /// One string after the other.
+    fn concat(&mut self, args: &[Expr], e: &Expr, dst: Mem, capacity: u32) -> Length {
+        let [first, second] = args else { return Length::AtMost(0) };
+        if capacity < capacity_of(&e.ty) {
+            let whole = self.indexed_bytes(capacity_of(&e.ty));
+            self.concat(args, e, whole, capacity_of(&e.ty));
+            return self.copy_string(Loc::bpf(whole), dst, capacity);
+        }
+        self.b.mark_indexed(dst.base);
+        let before = self.exact_string(first, dst);
+        let base = self.b.bin(Ir::Add, dst.base, before);
+        let after = self.exact_string(second, Mem { base, offset: dst.offset });
+        Length::Register(self.b.bin(Ir::Add, before, after))
+    }
+
+    /// Writes a string of its type's capacity; the length is that up to the terminator.
+    fn exact_string(&mut self, e: &Expr, dst: Mem) -> Value {
+        let capacity = capacity_of(&e.ty).max(1);
+        if literal(e).is_some() {
+            let length = self.string_into(e, dst, capacity);
+            return self.length_value(length);
+        }
+        // What is kept in memory has one; the shortcuts for `comm` and its like may say more than there is.
+        let own = self.local(e);
+        let length = self.copy_string(Loc::bpf(own), dst, capacity);
+        self.length_value(length)
+    }
+
+    /// `path(struct path)`: the kernel's text, terminator included in its length.
+    fn path(&mut self, args: &[Expr], dst: Mem, capacity: u32) -> Length {
+        let Some(path) = args.first() else { return Length::AtMost(0) };
+        let from = if path.ty.is_scalar() {
+            self.scalar(path)
+        } else {
+            let place = self.place(path);
+            self.addr(place.mem)
+        };
+        let to = self.addr(dst);
+        let size = self.b.iconst(i64::from(capacity));
+        let got = self.b.call(helpers::D_PATH, &[from, to, size]);
+        self.report_helper(helpers::D_PATH, got);
+        self.text_length(got)
     }
 
     pub(super) fn length_value(&mut self, length: Length) -> Value {
@@ -192,6 +238,11 @@ impl FnLower<'_, '_> {
         let (to, from) = (self.addr(dst), self.addr(src.mem));
         let read = self.b.call(helper, &[to, size, from]);
         self.report_helper(helper, read);
+        self.text_length(read)
+    }
+
+    /// The length behind what a helper says it has written, terminator included; 0 for a failure.
+    fn text_length(&mut self, read: Value) -> Length {
         let length = self.b.variable();
         let (some, none, end) = (self.b.block(), self.b.block(), self.b.block());
         self.b.branch_imm(Cond::SGt, read, 0, some, none);
@@ -333,7 +384,7 @@ impl FnLower<'_, '_> {
 /// The bytes of a string constant.
 pub(super) fn literal(e: &Expr) -> Option<Vec<u8>> {
     match &e.kind {
-        ExprKind::Str(bytes) => Some(bytes.to_vec()),
+        ExprKind::Str(bytes) if matches!(e.ty, Type::Str(_)) => Some(bytes.to_vec()),
         ExprKind::Cast(from) if matches!(e.ty, Type::Str(_)) => literal(from),
         _ => None,
     }

@@ -51,11 +51,13 @@ pub struct Warning<'a> {
 
 /// `file:line:col` taken apart; a range of columns gives its first.
 pub(crate) fn split_position(position: &str) -> (&str, u32, u32) {
-    let mut parts = position.rsplitn(3, ':');
-    let mut number = || parts.next().and_then(|p| p.split('-').next()).and_then(|n| n.parse().ok()).unwrap_or(0);
-    let column = number();
-    let line = number();
-    (parts.next().unwrap_or_default(), line, column)
+    let first = |range: &str| range.split('-').next().and_then(|n| n.parse::<u32>().ok());
+    let Some((head, last)) = position.rsplit_once(':') else { return (position, 0, 0) };
+    match head.rsplit_once(':') {
+        Some((file, line)) if first(line).is_some() => (file, first(line).unwrap_or(0), first(last).unwrap_or(0)),
+        // Over several lines: no column.
+        _ => (head, first(last).unwrap_or(0), 0),
+    }
 }
 
 /// Where the script's output goes. Errors are those of the descriptor behind it; `BrokenPipe` means that the reader has

@@ -1,12 +1,13 @@
 //! User programs and libraries by the names that scripts give them, and their functions.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use object::{Object, ObjectSegment, ObjectSymbol, ReadCache};
 use tapline_compiler::number;
-use tapline_compiler::target::{CPP, Glob, UserFunction};
+use tapline_compiler::target::{CPP, Glob, UserFunction, UserSymbol};
 
 use crate::symbols::demangle;
-use crate::symbols::elf::ElfSymbols;
+use crate::symbols::elf::{self, ElfSymbols};
 
 /// Functions that match a glob and lie in the file, sorted by name; of several symbols of one name the first.
 pub fn functions(symbols: &ElfSymbols, pattern: &str) -> Vec<UserFunction> {
@@ -34,6 +35,22 @@ pub fn functions(symbols: &ElfSymbols, pattern: &str) -> Vec<UserFunction> {
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found.dedup_by(|later, first| later.name == first.name);
     found
+}
+
+/// A symbol of any kind, seen from the code at an offset of the file.
+pub fn symbol(path: &Path, name: &str, offset: u64) -> Option<UserSymbol> {
+    let cache = ReadCache::new(elf::open(path).ok()?);
+    let file = object::File::parse(&cache).ok()?;
+    let found = file
+        .symbols()
+        .chain(file.dynamic_symbols())
+        .find(|symbol| !symbol.is_undefined() && symbol.name_bytes() == Ok(name.as_bytes()))?;
+    let code = file.segments().find_map(|segment| {
+        let (start, len) = segment.file_range();
+        let at = offset.checked_sub(start).filter(|at| *at < len)?;
+        segment.address().checked_add(at)
+    })?;
+    Some(UserSymbol { distance: found.address().wrapping_sub(code).cast_signed(), size: found.size() })
 }
 
 /// A binary by path, by its name in `PATH`, or a library by its name (`libc`, `libc.so.6`).

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use tapline_compiler::target::{
-    Arch, Feature, Glob, PidNamespace, ProbeSource, Target, TargetError, UsdtBinary, UserBinary, similar,
+    Arch, Feature, Glob, PidNamespace, ProbeSource, Target, TargetError, UsdtBinary, UserBinary, UserSymbol, similar,
 };
 use tapline_compiler::types::btf::{Btf, KindSet};
 
@@ -361,12 +361,23 @@ impl Target for System {
         binaries::mapped(pid)
     }
 
+    fn user_symbol(&self, path: &str, name: &str, offset: u64) -> Option<UserSymbol> {
+        binaries::symbol(Path::new(path), name, offset)
+    }
+
     fn kernel_symbol(&self, name: &str) -> Option<u64> {
         match lookup::kernel_symbol(name) {
             Answer::Address(address) => Some(address),
             Answer::Missing => None,
             Answer::Unknown => self.symbols().find(name).map(|symbol| symbol.address),
         }
+    }
+
+    fn cgroup_id(&self, path: &str) -> Result<u64, TargetError> {
+        use std::os::unix::fs::MetadataExt;
+        // The file handle of a folder of cgroup2 is its inode number.
+        let found = std::fs::metadata(path).map_err(|e| tracefs::target_error(Path::new(path), &e))?;
+        Ok(found.ino())
     }
 
     fn has(&self, feature: Feature) -> bool {
