@@ -55,9 +55,19 @@ impl Stage {
         (Self::Object, "object"),
     ];
 
-    /// The stage of a name.
+    /// What bpftrace calls them.
+    const ALIASES: &[(&str, Self)] = &[
+        ("parse", Self::Ast),
+        ("codegen", Self::Ir),
+        ("codegen-opt", Self::Ir),
+        ("dis", Self::Bpf),
+        ("libbpf", Self::Object),
+    ];
+
+    /// The stage of a name, ours or bpftrace's.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, n)| *n == name).map(|(stage, _)| *stage)
+        let own = Self::ALL.iter().find(|(_, n)| *n == name).map(|(stage, _)| *stage);
+        own.or_else(|| Self::ALIASES.iter().find(|(n, _)| *n == name).map(|(_, stage)| *stage))
     }
 
     /// Its name.
@@ -83,7 +93,35 @@ pub struct Compiled {
 pub fn compile(input: &Input, target: &dyn Target) -> Compiled {
     let mut run = Run { input, target, out: Compiled::default() };
     run.out.program = run.program();
+    merge_repeated(&mut run.out.diagnostics);
     run.out
+}
+
+/// How many further places of a mistake are shown.
+const PLACES: usize = 3;
+
+/// A name that is wrong in several places is one mistake: its first message tells the others. A name that is unknown only because
+/// something failed at the same place is none.
+fn merge_repeated(diagnostics: &mut Diagnostics) {
+    let mut merged: Diagnostics = Vec::with_capacity(diagnostics.len());
+    for d in diagnostics.drain(..) {
+        if !d.code.starts_with("unknown-") || d.span.is_none() {
+            merged.push(d);
+            continue;
+        }
+        let follows = |m: &Diagnostic| m.is_error() && m.code != d.code && m.span == d.span;
+        if merged.iter().any(follows) {
+            continue;
+        }
+        match (merged.iter_mut().find(|m| m.code == d.code && m.message == d.message), d.span) {
+            (Some(first), Some(span)) if first.span != d.span && first.labels.len() < PLACES => {
+                first.labels.push((span, "and here".to_owned()));
+            }
+            (Some(_), _) => {}
+            (None, _) => merged.push(d),
+        }
+    }
+    *diagnostics = merged;
 }
 
 /// One run of the compiler; `None` from a stage means that errors were reported.

@@ -103,6 +103,18 @@ pub(crate) fn unexpected(
     };
     let open = innermost_open(toks, at);
 
+    if matches!(tok, Some((_, Tok::Assign, _))) && in_predicate(toks, at) {
+        return SyntaxError::new("an assignment is a statement, not an expression", span)
+            .help("to compare, write `==`");
+    }
+    if let (Some((l, Tok::Ident(_), r)), Some((_, Tok::Ident(name), _))) = (prev, tok)
+        && matches!(toks.get(at + 1), Some((_, Tok::Assign, _)))
+    {
+        let ty = text.get(*l as usize..*r as usize).unwrap_or_default();
+        return SyntaxError::new(&format!("expected `;` or `}}`, found {found}"), span)
+            .help(&format!("a variable is declared by `let ${name}`, with a type by `let ${name} : {ty}`"));
+    }
+
     // The head of a loop.
     let in_loop = match open {
         Some((i, (_, Tok::LParen, _))) => i.checked_sub(1).and_then(|b| toks.get(b)).is_some_and(|t| t.1 == Tok::For),
@@ -171,6 +183,10 @@ pub(crate) fn unexpected(
             return SyntaxError::new(&format!("expected `{{`, found {found}"), span)
                 .help("the body of `if`, `while`, `for` and `unroll` stands in braces");
         }
+        if is_list(open, tok) {
+            return SyntaxError::new(&format!("expected `;` or `}}`, found {found}"), span)
+                .help("a tuple stands in parentheses: `(1, 2)`");
+        }
         if has(";") {
             return missing_semicolon(prev, span, &found, file, text);
         }
@@ -195,6 +211,13 @@ pub(crate) fn unexpected(
     }
 }
 
+/// Whether a token stands between the slashes of a predicate.
+fn in_predicate(toks: &[Located<'_>], at: usize) -> bool {
+    let before = toks.iter().take(at).rev().map(|tok| tok.1);
+    let mut bounds = before.filter(|tok| matches!(tok, Tok::PredOpen | Tok::PredClose | Tok::LBrace | Tok::RBrace));
+    bounds.next() == Some(Tok::PredOpen)
+}
+
 /// Whether an operand may end with the token.
 fn ends_operand(tok: Tok<'_>) -> bool {
     matches!(
@@ -214,6 +237,11 @@ fn ends_operand(tok: Tok<'_>) -> bool {
             | Tok::PlusPlus
             | Tok::MinusMinus
     )
+}
+
+/// A list in braces is the C form of what is a tuple here.
+fn is_list(open: Option<(usize, &Located<'_>)>, tok: Option<&Located<'_>>) -> bool {
+    matches!((open, tok), (Some((_, (_, Tok::ExprBrace, _))), Some((_, Tok::Comma, _))))
 }
 
 fn missing_semicolon(prev: Option<&Located<'_>>, span: Span, found: &str, file: FileId, text: &str) -> SyntaxError {

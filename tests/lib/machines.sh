@@ -10,7 +10,7 @@ STALL=${TAPLINE_VM_STALL:-150}
 
 # make_initramfs OUT BIN_DIR CASES_DIR
 make_initramfs() {
-    local out=$1 bin=$2 cases=$3 root program
+    local out=$1 bin=$2 cases=$3 root program folder
     root=$(mktemp -d)
     mkdir -p "$root"/{bin,proc,sys,dev,tmp,etc,root,tests}
     cp /bin/busybox "$root/bin/busybox"
@@ -23,7 +23,9 @@ make_initramfs() {
     cp "$here/lib/init" "$root/init"
     chmod +x "$root/init"
     cp -a "$cases" "$root/tests/cases"
-    if [ -d "$here/../examples" ]; then cp -a "$here/../examples" "$root/examples"; fi
+    for folder in examples docs; do
+        if [ -d "$here/../$folder" ]; then cp -a "$here/../$folder" "$root/$folder"; fi
+    done
     echo "root:x:0:0:root:/root:/bin/sh" > "$root/etc/passwd"
     echo "root:x:0:" > "$root/etc/group"
     printf '127.0.0.1 localhost\n::1 localhost\n' > "$root/etc/hosts"

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::expect::{Block, ExpectedLine, Mode, Repeat};
+use crate::manual;
 
 /// How the script reaches the tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +162,25 @@ pub fn find(root: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
     }
     found.sort();
     Ok(found)
+}
+
+/// The texts of all cases: the files below `root`, and the examples of the documentation that lies beside it, each with its name.
+pub fn texts(root: &Path) -> std::io::Result<Vec<(String, Result<String, String>)>> {
+    let mut texts = Vec::new();
+    for (name, path) in find(root)? {
+        texts.push((name, std::fs::read_to_string(&path).map_err(|error| error.to_string())));
+    }
+    for path in manual::pages(&root.join("../../docs")) {
+        let page = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let found = std::fs::read_to_string(&path)
+            .map_err(|error| error.to_string())
+            .and_then(|text| manual::examples(&page, &text));
+        match found {
+            Ok(examples) => texts.extend(examples.into_iter().map(|example| (example.name, Ok(example.text)))),
+            Err(error) => texts.push((format!("docs/{page}"), Err(error))),
+        }
+    }
+    Ok(texts)
 }
 
 /// Where `//|` lines go.

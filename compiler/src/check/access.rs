@@ -190,6 +190,11 @@ impl Checker<'_> {
             Type::Tuple(members) => (members.len(), members.get(index as usize).cloned()),
             Type::Record(members) => (members.len(), members.get(index as usize).map(|(_, ty)| ty.clone())),
             _ => {
+                if matches!(base.kind, ExprKind::Int(_)) {
+                    self.error("not-a-tuple", "there are no numbers with a fraction", span)
+                        .help("compute in smaller units: microseconds for milliseconds, per mille for per cent");
+                    return None;
+                }
                 let is = self.name(&base.ty);
                 self.error("not-a-tuple", format!("`.{index}` takes a member of a tuple, not of {is}"), span)
                     .also(base.span, format!("this is {is}"));

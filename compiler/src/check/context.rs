@@ -81,7 +81,9 @@ impl Checker<'_> {
             return self.usdt_argument(&operands, n, span);
         }
         let Some(place) = access::argument(&self.unit.context, self.target.arch(), n) else {
-            self.error("no-argument", format!("there is no `{name}`"), span).label("the number is too large");
+            self.error("no-argument", format!("there is no `{name}`"), span)
+                .label("the number is too large")
+                .help("`args.name` has all arguments by name where the kernel's types tell them");
             return None;
         };
         Some(Self::word_at(place, span))

@@ -114,7 +114,10 @@ impl Checker<'_> {
                     Some(own) => variants.iter().find(|(name, _)| name == own).map(|(_, n)| i128::from(*n)),
                     None => None,
                 };
-                let number = known.or_else(|| self.value_expr(value).and_then(|e| constant::value(&e)));
+                let number = match known {
+                    Some(number) => Some(number),
+                    None => constant::value(&self.value_expr(value)?),
+                };
                 let Some(number) = number.and_then(|n| i64::try_from(n).ok()) else {
                     self.error("not-constant", "the value of an enumerator is a constant", value.span);
                     return None;
@@ -182,7 +185,7 @@ impl Checker<'_> {
                 let len = match len {
                     None => 0,
                     Some(len) => {
-                        let number = self.value_expr(len).and_then(|e| constant::value(&e));
+                        let number = constant::value(&self.value_expr(len)?);
                         let number = number.and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= 1 << 24);
                         let Some(number) = number else {
                             self.error("length", "the length of an array is a constant", len.span);

@@ -187,9 +187,20 @@ impl Checker<'_> {
 
     pub(super) fn mismatch(&mut self, op: &str, lhs: &Expr, rhs: &Expr, span: Span) {
         let (a, b) = (self.name(&lhs.ty), self.name(&rhs.ty));
-        self.error("type-mismatch", format!("`{op}` does not go between {a} and {b}"), span)
+        let texts = [lhs, rhs].map(|side| matches!(side.ty, Type::Str(_)));
+        let report = self
+            .error("type-mismatch", format!("`{op}` does not go between {a} and {b}"), span)
             .also(lhs.span, format!("this is {a}"))
             .also(rhs.span, format!("this is {b}"));
+        match texts {
+            [true, true] if op == "+" => {
+                report.help("print texts one after the other: `printf(\"%s%s\", a, b)`");
+            }
+            [true, true] => {
+                report.help("strings can be compared with `==` and `!=` only");
+            }
+            _ => {}
+        }
     }
 
     /// `pointer ± number`, in elements.

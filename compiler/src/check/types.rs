@@ -114,7 +114,7 @@ impl Checker<'_> {
 
     /// A length: a positive constant.
     fn positive(&mut self, expr: &ast::Expr) -> Option<u32> {
-        let value = self.value_expr(expr).and_then(|e| constant::value(&e));
+        let value = constant::value(&self.value_expr(expr)?);
         let len = value.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0 && *n <= 1 << 20);
         if len.is_none() {
             self.error("length", "a length is a constant between 1 and 1048576", expr.span);

@@ -8,7 +8,12 @@ use crate::target::Feature;
 use crate::target::fixture::Fixture;
 
 fn messages(text: &str, target: &Fixture) -> String {
-    let input = Input { name: "script.bt".into(), text: text.into(), ..Input::default() };
+    messages_of(&Input { text: text.into(), ..Input::default() }, target)
+}
+
+fn messages_of(input: &Input, target: &Fixture) -> String {
+    let text = &input.text;
+    let input = Input { name: "script.bt".into(), ..input.clone() };
     let out = compile(&input, target);
     assert_eq!(out.program.is_some(), !out.diagnostics.iter().any(crate::diagnostic::Diagnostic::is_error), "{text}");
     render_all(&out.diagnostics, &out.sources, Colour::Never)
@@ -200,4 +205,134 @@ fn settings_and_parameters() {
         "macro twice($x) { $x + $x } BEGIN { print(twice(1)); }",
         "BEGIN { system(\"ls\"); }",
     ]));
+}
+
+#[test]
+fn typical_slips() {
+    insta::assert_snapshot!(all(&[
+        "kprobe:vfs_read /pid = 1/ { print(1); }",
+        "BEGIN { if ($x = 1) { print(1); } }",
+        "BEGIN { x = 5; }",
+        "BEGIN { count = count(); }",
+        "BEGIN { @x = 5 print(@x); }",
+        "BEGIN { printf(\"a\\n\" }",
+        "BEGIN { print(\"a); }\nEND { print(\"b\"); }",
+        "BEGIN { print('a'); }",
+        "BEGIN { $x = 1.5; }",
+        "BEGIN { for ($i = 0; $i < 5; $i++) { } }",
+        "BEGIN { $s = \"a\" + \"b\"; }",
+        "BEGIN { @x[] = 1; }",
+        "kprobe:vfs_read { print(args->file); }",
+        "kprobe:vfs_read { print(arg0->f_pos); }",
+        "BEGIN { print(args.file); }",
+        "kprobe:vfs_read { print(args.fil); }",
+        "BEGIN { print(commm); print(commm); print(commm); }",
+        "BEGIN { $s = \"b\" < \"a\"; }",
+        "BEGIN { int x = 5; }",
+        "BEGIN { print(NULL); }",
+        "begin { return 1 }\nbegn { }",
+        "tracepoint:syscalls/sys_enter_openat { }",
+        "BEGIN { @m = {1, 2}; }",
+        "BEGIN { if (1) print(1); }",
+        "BEGIN { @a[1] = 1; for ($kv in @a) { } }",
+        "BEGIN { elif (1) { } }",
+    ]));
+}
+
+#[test]
+fn old_forms() {
+    insta::assert_snapshot!(all(&[
+        "BEGIN { print(stack); }",
+        "BEGIN { print(sarg0); }",
+        "config = { strlen = 10; symbol_source = \"x\"; btf = 1 } BEGIN { }",
+        "kprobe:finish_task_switch { }",
+        "BEGIN { print(stack(3)); }",
+    ]));
+}
+
+#[test]
+fn values_that_do_not_fit() {
+    insta::assert_snapshot!(all(&[
+        "BEGIN { print((uint8[])\"abc\"[0]); }",
+        "BEGIN { $a = (uint8[0])1; }",
+        "BEGIN { $x = 1; $x[0]; }",
+        "kprobe:tcp_v4_connect { $t = curtask; print($t->comm[16]); print($t->rt_priority[0]); }",
+        "struct a { int x[2]; } BEGIN { $a = (struct a *)0; print($a->x[5]); }",
+        "tracepoint:syscalls:sys_enter_execve { @x[str_join(args.argv)] = 1; }",
+        "tracepoint:syscalls:sys_enter_execve { $x = str_join(args.argv); }",
+        "tracepoint:syscalls:sys_enter_execve { args.filename = 1; }",
+        "BEGIN { for ($i : 0..\"a\") { } }",
+        "BEGIN { print(kaddr(\"no_such_symbol\")); }",
+        "BEGIN { $x = 1; comptime $x; }",
+        "BEGIN { if comptime (nsecs > 1) { } }",
+        "BEGIN { print(uint8); }",
+        "BEGIN { print(typeinfo(1)); print(typeinfo(1).size); }",
+        "BEGIN { print(cpid); }",
+        "kprobe:vfs_read { print(arg64); }",
+        "BEGIN { $x = (uint32[])(uint8)1; }",
+        "kprobe:vfs_read { print(args); }",
+        "kprobe:nft_do_chain { print(args.x); }",
+        "BEGIN { unroll($x) { } }",
+        "BEGIN { $x = (int32 **************************************************)0; }",
+    ]));
+}
+
+#[test]
+fn c_definitions() {
+    insta::assert_snapshot!(all(&[
+        "struct a { int x : 40; } BEGIN { }",
+        "struct a { struct a inner; } BEGIN { }",
+        "struct a; BEGIN { $a = (struct a *)0; print($a->x); }",
+        "struct a { int x[n]; } BEGIN { }",
+        "enum e { A = B } BEGIN { }",
+    ]));
+}
+
+#[test]
+fn macros() {
+    insta::assert_snapshot!(all(&[
+        "macro again(x) { again(x) } BEGIN { again(1); }",
+        "macro one(x) { x } macro one(y) { y } BEGIN { one(1); }",
+        "macro other() { @m = 1 } BEGIN { other(); }",
+        "fn add($a : int64) : int64 { return $a; } BEGIN { print(add(1)); }",
+    ]));
+}
+
+#[test]
+fn options_and_signals() {
+    let target = Fixture::new().unwrap();
+    let with = |text: &str, named: &[(&str, Option<&str>)], positional: &[&str]| {
+        let mut input = Input { text: text.into(), unsafe_allowed: true, ..Input::default() };
+        input.options.parameters.named =
+            named.iter().map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned))).collect();
+        input.options.parameters.positional = positional.iter().map(|word| (*word).to_owned()).collect();
+        messages_of(&input, &target)
+    };
+    insta::assert_snapshot!(
+        [
+            with("BEGIN { print(getopt(\"limit\", 5)); }", &[("limti", None)], &[]),
+            with("BEGIN { print(getopt(\"limit\", 5)); }", &[("limit", Some("many"))], &[]),
+            with("BEGIN { print(getopt(limit, 5)); }", &[], &[]),
+            with("BEGIN { print(str($1 + 9)); }", &[], &["short"]),
+            with("kprobe:vfs_read { signal(\"KLL\"); }", &[], &[]),
+        ]
+        .join("\n")
+    );
+}
+
+#[test]
+fn kernels_and_files_that_cannot() {
+    let mut target = Fixture::new().unwrap();
+    target.lacking.insert(Feature::KtimeTai);
+    target.formats_are_secret = true;
+    let explosion: Vec<String> = (1..64).map(|n| format!("#define X{n} (X{0} + X{0})", n - 1)).collect();
+    insta::assert_snapshot!(
+        [
+            messages("tracepoint:sched:sched_switch { print(args.prev_pid); }", &target),
+            messages(&format!("#define X0 (1 + 1)\n{}\nBEGIN {{ print(X63); }}", explosion.join("\n")), &target),
+            messages("BEGIN { print(nsecs(tai)); }", &target),
+            messages("config = { max_strlen = 900000 } BEGIN { $a = str(1); $b = str(2); @x[$a, $b] = 1; }", &target),
+        ]
+        .join("\n")
+    );
 }

@@ -157,6 +157,56 @@ const VARIABLES: &[(&str, Kind)] = &[
     ("vmlinux", Kind::EnvironmentOnly),
 ];
 
+/// A row of the reference of config variables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// In a config block; in the environment with `BPFTRACE_` before it, in capitals.
+    pub name: &'static str,
+    /// What it may be.
+    pub values: String,
+    /// What it is by itself; empty for variables without effect.
+    pub default: &'static str,
+    /// What it does.
+    pub docs: String,
+}
+
+/// Default and meaning of the variables that have an effect.
+const MEANINGS: &[(&str, &str, &str)] = &[
+    ("cpp_demangle", "true", "print C++ and Rust names of user functions as they were written"),
+    ("license", "GPL", "the licence that the programs declare to the kernel"),
+    ("max_bpf_progs", "1024", "how many programs a script may load"),
+    ("max_cat_bytes", "10240", "how much `cat()` prints of a file"),
+    ("max_map_keys", "4096", "how many keys a map can hold"),
+    ("max_probes", "1024", "how many attach points a script may have"),
+    ("max_strlen", "1024", "how many bytes `str()` and `buf()` read"),
+    ("missing_probes", "error", "what a probe that does not exist means: the end, a warning, nothing"),
+    ("perf_rb_pages", "64", "size of the ring buffer for events, in pages of 4 KiB"),
+    ("print_maps_on_exit", "true", "print all maps at the end"),
+    ("stack_mode", "bpftrace", "how `kstack` and `ustack` print stacks when they name no mode"),
+    ("str_trunc_trailer", "..", "what follows a string that was cut"),
+    ("unstable_tseries", "enable", "allow `tseries()`"),
+];
+
+/// All variables, for the manual.
+pub fn reference() -> Vec<Variable> {
+    let row = |&(name, ref kind): &(&'static str, Kind)| {
+        let (_, default, docs) = MEANINGS.iter().find(|(n, _, _)| *n == name).copied().unwrap_or((name, "", ""));
+        let words = |words: &[&str]| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+        let (values, docs) = match kind {
+            Kind::Number(_) => ("a number".to_owned(), docs.to_owned()),
+            Kind::Bool(_) => (words(&["true", "false"]), docs.to_owned()),
+            Kind::Text(_) => ("a string".to_owned(), docs.to_owned()),
+            Kind::Word(allowed, _) => (words(allowed), docs.to_owned()),
+            Kind::Unused(_) => (String::new(), "accepted, without effect".to_owned()),
+            Kind::Deprecated => (String::new(), "former variable: a warning, and no effect".to_owned()),
+            Kind::Renamed(new) => (String::new(), format!("former name of `{new}`")),
+            Kind::EnvironmentOnly => (String::new(), "in the environment only".to_owned()),
+        };
+        Variable { name, values, default, docs }
+    };
+    VARIABLES.iter().map(row).collect()
+}
+
 fn row(name: &str) -> Option<(&'static str, &'static Kind)> {
     VARIABLES.iter().find(|(n, _)| *n == name).map(|(n, kind)| (*n, kind))
 }
@@ -300,6 +350,15 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use tapline_grammar::span::{FileId, Span, Spanned};
+
+    #[test]
+    fn every_effect_has_a_meaning() {
+        for variable in reference() {
+            assert!(!variable.docs.is_empty(), "{}", variable.name);
+            assert_eq!(variable.values.is_empty(), variable.default.is_empty(), "{}", variable.name);
+        }
+        assert!(MEANINGS.iter().all(|(name, _, _)| row(name).is_some()));
+    }
 
     fn block(entries: &[(&str, ConfigValue)]) -> Vec<ast::Config> {
         let at = |n| Span::new(FileId(0), n, n + 1);

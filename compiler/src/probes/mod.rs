@@ -61,6 +61,8 @@ pub struct Provider {
     pub probetype: &'static str,
     /// What an attach point looks like, for messages.
     pub form: &'static str,
+    /// When its actions run, in one line.
+    pub docs: &'static str,
     /// Number of parts after the provider's name.
     pub parts: std::ops::RangeInclusive<usize>,
     /// A run of a program can be interrupted by another run of the same program on the same CPU.
@@ -69,6 +71,13 @@ pub struct Provider {
     pub access: &'static [Access],
     /// Reads the options; `None` for providers that are known but not there yet.
     resolve: Option<Resolve>,
+}
+
+impl Provider {
+    /// Scripts can use it; the others are known by name only.
+    pub fn is_supported(&self) -> bool {
+        self.resolve.is_some()
+    }
 }
 
 impl std::fmt::Debug for Provider {
@@ -132,6 +141,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &[],
         probetype: "special",
         form: "begin",
+        docs: "once, before all other probes",
         parts: 0..=0,
         reentrant: false,
         access: &[],
@@ -142,6 +152,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &[],
         probetype: "special",
         form: "end",
+        docs: "once, after all other probes, before the maps are printed",
         parts: 0..=0,
         reentrant: false,
         access: &[],
@@ -152,6 +163,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &[],
         probetype: "special",
         form: "self:signal:SIGUSR1",
+        docs: "when tapline itself receives the signal",
         parts: 2..=2,
         reentrant: false,
         access: &[],
@@ -162,6 +174,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["k"],
         probetype: "kprobe",
         form: "kprobe:[module:]function[+offset]",
+        docs: "at the entry of a kernel function, or at an offset in it",
         parts: 1..=2,
         reentrant: false,
         access: &[ArgN, Args, Func, Register],
@@ -172,6 +185,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["kr"],
         probetype: "kretprobe",
         form: "kretprobe:[module:]function",
+        docs: "at the return of a kernel function",
         parts: 1..=2,
         reentrant: false,
         access: &[Retval, Func, Register],
@@ -182,6 +196,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["t"],
         probetype: "tracepoint",
         form: "tracepoint:category:event",
+        docs: "at a static place of the kernel, with arguments by name",
         parts: 1..=2,
         reentrant: false,
         access: &[Args],
@@ -192,6 +207,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["rt"],
         probetype: "rawtracepoint",
         form: "rawtracepoint:[module:]event",
+        docs: "at a static place of the kernel, with the arguments as the kernel passes them",
         parts: 1..=2,
         reentrant: false,
         access: &[ArgN, Args],
@@ -202,6 +218,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["i"],
         probetype: "interval",
         form: "interval:s:1, interval:100ms",
+        docs: "regularly, on one processor",
         parts: 1..=2,
         reentrant: false,
         access: &[Register],
@@ -212,6 +229,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["p"],
         probetype: "profile",
         form: "profile:hz:99, profile:10ms",
+        docs: "regularly, on every processor",
         parts: 1..=2,
         reentrant: false,
         access: &[Register],
@@ -222,6 +240,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["s"],
         probetype: "software",
         form: "software:event[:count]",
+        docs: "at every n-th of the kernel's own events",
         parts: 1..=2,
         reentrant: false,
         access: &[Register],
@@ -232,6 +251,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["h"],
         probetype: "hardware",
         form: "hardware:event[:count]",
+        docs: "at every n-th event that the processor counts",
         parts: 1..=2,
         reentrant: false,
         access: &[Register],
@@ -242,6 +262,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["u"],
         probetype: "uprobe",
         form: "uprobe:file:function[+offset]",
+        docs: "at the entry of a function of a program or library, or at an offset in it",
         parts: 2..=3,
         // The task that runs it can be preempted, and others hit the same function.
         reentrant: true,
@@ -253,6 +274,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["ur"],
         probetype: "uretprobe",
         form: "uretprobe:file:function",
+        docs: "at the return of a function of a program or library",
         parts: 2..=3,
         reentrant: true,
         access: &[Retval, Func, Register],
@@ -263,6 +285,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["U"],
         probetype: "usdt",
         form: "usdt:file:[provider:]name",
+        docs: "at a static place of a program or library",
         parts: 1..=3,
         reentrant: true,
         access: &[ArgN, Func, Register],
@@ -273,6 +296,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["f", "kfunc"],
         probetype: "fentry",
         form: "fentry:[module:]function",
+        docs: "at the entry of a kernel function, with arguments by name",
         parts: 1..=3,
         reentrant: false,
         access: &[Args, Func],
@@ -283,6 +307,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["fr", "kretfunc"],
         probetype: "fexit",
         form: "fexit:[module:]function",
+        docs: "at the return of a kernel function, with arguments and result by name",
         parts: 1..=3,
         reentrant: false,
         access: &[Args, Retval, Func],
@@ -293,6 +318,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["it"],
         probetype: "iter",
         form: "iter:task",
+        docs: "once for each object of a kind that the kernel lists",
         parts: 1..=2,
         reentrant: false,
         access: &[],
@@ -303,6 +329,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &["w"],
         probetype: "watchpoint",
         form: "watchpoint:address:length:mode",
+        docs: "when memory at an address is read, written or executed",
         parts: 3..=3,
         reentrant: false,
         access: &[Func, Register],
@@ -313,6 +340,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &[],
         probetype: "test",
         form: "test:name",
+        docs: "when tests are asked for",
         parts: 1..=1,
         reentrant: false,
         access: &[],
@@ -323,6 +351,7 @@ pub static PROVIDERS: &[Provider] = &[
         aliases: &[],
         probetype: "bench",
         form: "bench:name",
+        docs: "when measurements are asked for",
         parts: 1..=1,
         reentrant: false,
         access: &[],

@@ -30,6 +30,8 @@ pub struct Fixture {
     pub btf: Option<Btf>,
     /// Formats by `category:event`; `None` plays a system without tracefs.
     pub tracepoints: Option<BTreeMap<String, String>>,
+    /// Tracepoints can be listed, but not read.
+    pub formats_are_secret: bool,
     /// Traceable functions, sorted.
     pub functions: Vec<String>,
     /// What the kernel lacks.
@@ -69,6 +71,7 @@ impl Fixture {
             possible_cpus: 4,
             start_time_ns: 1_000_000_000,
             pid_namespace: None,
+            formats_are_secret: false,
         })
     }
 
@@ -104,6 +107,9 @@ impl Target for Fixture {
     }
 
     fn tracepoint_format(&self, category: &str, event: &str) -> Result<String, TargetError> {
+        if self.formats_are_secret {
+            return Err(TargetError::Permission(format!("events/{category}/{event}/format")));
+        }
         self.formats()?.get(&format!("{category}:{event}")).cloned().ok_or(TargetError::NotFound)
     }
 

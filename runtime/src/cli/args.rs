@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use tapline_compiler::target::Feature;
+
 use crate::session::run::Buffering;
 
 use super::tools;
@@ -93,6 +95,8 @@ pub struct Cli {
     pub emit_elf: Option<PathBuf>,
     /// `--traceable-functions`.
     pub traceable_functions: Option<PathBuf>,
+    /// `--no-feature`.
+    pub without_features: Vec<Feature>,
     /// Options that were given and mean nothing here, with the reason.
     pub without_meaning: Vec<(&'static str, &'static str)>,
     /// Started through a link named `bpftrace`.
@@ -114,7 +118,6 @@ pub enum Parsed {
 const WITHOUT_MEANING: &[(&str, bool, &str)] = &[
     ("verify-llvm-ir", false, "tapline has its own compiler: there is no LLVM IR"),
     ("emit-llvm", true, "tapline has its own compiler: there is no LLVM IR; -d ir prints its intermediate code"),
-    ("no-feature", true, "tapline uses what the kernel offers"),
     ("debuginfo", true, "tapline reads no debug information of user programs"),
     ("usdt-file-activation", false, "semaphores are always activated by file"),
     ("mode", true, "tapline runs scripts only"),
@@ -123,6 +126,23 @@ const WITHOUT_MEANING: &[(&str, bool, &str)] = &[
     ("probe-filter", true, "it selects test and bench probes only"),
     ("aot", true, "--emit-elf writes the compiled object"),
 ];
+
+/// What `--no-feature` can leave out. Sessions and links over many user probes are never made, so that there is nothing to leave out.
+const FEATURES: &[(&str, Option<Feature>)] =
+    &[("kprobe_multi", Some(Feature::KprobeMulti)), ("kprobe_session", None), ("uprobe_multi", None)];
+
+fn without_features(lists: &[String]) -> Result<Vec<Feature>, String> {
+    let mut features = Vec::new();
+    for word in lists.iter().flat_map(|list| list.split(',')) {
+        let Some((_, feature)) = FEATURES.iter().find(|(name, _)| *name == word) else {
+            return Err(format!(
+                "--no-feature: `{word}` cannot be left out; there are kprobe_multi, kprobe_session and uprobe_multi"
+            ));
+        };
+        features.extend(*feature);
+    }
+    Ok(features)
+}
 
 fn flag(id: &'static str, help: &'static str) -> Arg {
     Arg::new(id).long(id).action(ArgAction::SetTrue).help(help)
@@ -179,6 +199,13 @@ fn command() -> Command {
             Arg::new("include").long("include").value_name("FILE").action(ArgAction::Append).help("Accepted; the same"),
         )
         .arg(value("traceable-functions", "FILE", "Take the list of traceable kernel functions from a file"))
+        .arg(
+            Arg::new("no-feature")
+                .long("no-feature")
+                .value_name("FEATURE")
+                .action(ArgAction::Append)
+                .help("Do without: kprobe_multi, kprobe_session or uprobe_multi; several with commas between"),
+        )
         .arg(flag("unsafe", "Allow functions that change the system"))
         .arg(flag("dry-run", "End once all probes are attached"))
         .arg(
@@ -199,6 +226,24 @@ fn command() -> Command {
         command = command.arg(if takes_value { arg.action(ArgAction::Append) } else { arg.action(ArgAction::Count) });
     }
     command
+}
+
+/// The options with their help, for the manual: `-p, --pid PID`. Options that mean nothing here come with the reason.
+pub fn reference() -> Vec<(String, String)> {
+    let shown = |arg: &Arg| {
+        let short = arg.get_short().map(|c| format!("-{c}"));
+        let long = arg.get_long().map(|long| format!("--{long}"));
+        let names: Vec<String> = short.into_iter().chain(long).collect();
+        let value = arg.get_value_names().filter(|_| arg.get_action().takes_values()).and_then(|names| names.first());
+        let value = value.map_or(String::new(), |name| format!(" {name}"));
+        (format!("{}{value}", names.join(", ")), arg.get_help().map(ToString::to_string).unwrap_or_default())
+    };
+    let command = command();
+    let options = command.get_arguments().filter(|arg| !arg.is_positional() && !arg.is_hide_set()).map(shown);
+    let others = WITHOUT_MEANING.iter().map(|(name, value, reason)| {
+        (format!("--{name}{}", if *value { " VALUE" } else { "" }), format!("Accepted, without effect: {reason}"))
+    });
+    options.chain(others).collect()
 }
 
 /// Understands a command line, the program's name first.
@@ -353,6 +398,7 @@ fn understand(matches: &ArgMatches, script: ScriptWords, as_bpftrace: bool) -> R
         dry_run: matches.get_flag("dry-run"),
         emit_elf: text("emit-elf").map(PathBuf::from),
         traceable_functions: text("traceable-functions").map(PathBuf::from),
+        without_features: without_features(&texts("no-feature"))?,
         without_meaning: Vec::new(),
         as_bpftrace,
     };
@@ -454,8 +500,9 @@ mod tests {
 
     #[test]
     fn flags_of_the_reference_are_accepted() {
-        let c = cli(&["--emit-llvm", "x", "--verify-llvm-ir", "--no-feature", "loop", "-e", "p"]);
-        assert_eq!(c.without_meaning.len(), 3);
+        let c = cli(&["--emit-llvm", "x", "--verify-llvm-ir", "--no-feature", "kprobe_multi,uprobe_multi", "-e", "p"]);
+        assert_eq!(c.without_meaning.len(), 2);
+        assert_eq!(c.without_features, [Feature::KprobeMulti]);
         assert_eq!(c.source, Source::Inline("p".into()));
     }
 
@@ -470,6 +517,7 @@ mod tests {
         };
         assert!(wrong(&["-p", "x", "-e", "p"]).contains("no process id"));
         assert!(wrong(&["-f", "xml", "-e", "p"]).contains("text and json"));
+        assert!(wrong(&["--no-feature", "loop", "-e", "p"]).contains("loop"));
         assert!(wrong(&["--jason"]).contains("--jason"));
         assert!(wrong(&[]).contains("no script"));
     }

@@ -102,7 +102,11 @@ pub fn format(cli: &Cli) -> i32 {
 }
 
 fn system(cli: &Cli) -> Rc<System> {
-    let options = SystemOptions { traceable_functions: cli.traceable_functions.clone(), ..SystemOptions::from_env() };
+    let options = SystemOptions {
+        traceable_functions: cli.traceable_functions.clone(),
+        without: cli.without_features.clone(),
+        ..SystemOptions::from_env()
+    };
     Rc::new(System::new(options))
 }
 
@@ -147,8 +151,11 @@ fn compile_script(cli: &Cli, system: &System, child: Option<&Child>) -> Result<C
             None if word == VERIFIER => {}
             None => {
                 let names: Vec<&str> = Stage::ALL.iter().map(|(_, name)| *name).collect();
-                return Err(error("stage", format!("there is no stage `{word}`"))
-                    .help(format!("the stages are {}, {VERIFIER} and all", names.join(", "))));
+                let d = error("stage", format!("there is no stage `{word}`"));
+                return Err(match tapline_compiler::similar::closest(word, names.iter().copied()) {
+                    Some(close) => d.help(format!("did you mean `{close}`?")),
+                    None => d.help(format!("the stages are {}, {VERIFIER} and all", names.join(", "))),
+                });
             }
         }
     }

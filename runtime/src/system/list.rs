@@ -538,7 +538,7 @@ mod tests {
     fn system(name: &str) -> System {
         let path = std::env::temp_dir().join(format!("tapline-list-{name}-{}", std::process::id()));
         std::fs::write(&path, "vfs_read\ntcp_close\nnft_init [nf_tables]\nvfs_read\n").unwrap();
-        System::new(Options { btf: Some("/nonexistent".into()), traceable_functions: Some(path) })
+        System::new(Options { btf: Some("/nonexistent".into()), traceable_functions: Some(path), ..Options::default() })
     }
 
     fn text(system: &System, pattern: &str) -> String {

@@ -36,12 +36,18 @@ pub struct Options {
     pub btf: Option<PathBuf>,
     /// List of traceable functions (`--traceable-functions`).
     pub traceable_functions: Option<PathBuf>,
+    /// Features that are there and shall not be used (`--no-feature`).
+    pub without: Vec<Feature>,
 }
 
 impl Options {
     /// As the environment says.
     pub fn from_env() -> Self {
-        Self { btf: std::env::var_os("BPFTRACE_BTF").map(PathBuf::from), traceable_functions: None }
+        Self {
+            btf: std::env::var_os("BPFTRACE_BTF").map(PathBuf::from),
+            traceable_functions: None,
+            without: Vec::new(),
+        }
     }
 }
 
@@ -381,7 +387,7 @@ impl Target for System {
     }
 
     fn has(&self, feature: Feature) -> bool {
-        self.features.has(feature)
+        !self.options.without.contains(&feature) && self.features.has(feature)
     }
 
     fn possible_cpus(&self) -> u32 {
@@ -428,7 +434,7 @@ mod tests {
 
     #[test]
     fn a_missing_btf_says_which_file() {
-        let options = Options { btf: Some("/nonexistent/btf".into()), traceable_functions: None };
+        let options = Options { btf: Some("/nonexistent/btf".into()), ..Options::default() };
         let system = System::new(options);
         assert!(system.btf().is_none());
         assert!(system.kernel_btf().is_err_and(|why| why.starts_with("/nonexistent/btf: ")));

@@ -119,12 +119,10 @@ struct Job {
 }
 
 fn jobs(options: &Options) -> Result<Vec<Job>, String> {
-    let files = case::find(&options.cases).map_err(|error| format!("{}: {error}", options.cases.display()))?;
+    let texts = case::texts(&options.cases).map_err(|error| format!("{}: {error}", options.cases.display()))?;
     let mut jobs = Vec::new();
-    for (name, path) in files {
-        let parsed = std::fs::read_to_string(&path)
-            .map_err(|error| error.to_string())
-            .and_then(|text| case::parse(&name, &text).map_err(|error| error.to_string()));
+    for (name, text) in texts {
+        let parsed = text.and_then(|text| case::parse(&name, &text).map_err(|error| error.to_string()));
         match parsed {
             Err(error) => jobs.push(Job { name, work: Err(error) }),
             Ok(case) => {

@@ -163,8 +163,8 @@ fn all(tool: &Tool, cases: &Path) -> Result<usize, String> {
     let object = std::env::temp_dir().join(format!("tapline-conformance-{}.o", std::process::id()));
     let mut failures = 0;
     unpin();
-    for (name, path) in case::find(cases).map_err(|error| format!("{}: {error}", cases.display()))? {
-        let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    for (name, text) in case::texts(cases).map_err(|error| format!("{}: {error}", cases.display()))? {
+        let text = text.map_err(|error| format!("{name}: {error}"))?;
         let mut case = case::parse(&name, &text).map_err(|error| format!("{name}: {error}"))?;
         let Some(run) = case.runs.first().cloned() else { continue };
         if let Some(source) = &run.source {
