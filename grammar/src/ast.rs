@@ -149,6 +149,8 @@ pub struct AttachPoint {
     pub raw: String,
     /// Split at `:` outside quotes, quotes removed, `$N` still in place. The first part is the provider.
     pub parts: Vec<Spanned<String>>,
+    /// Written behind `||`: taken only if the alternative before it does not exist.
+    pub alternative: bool,
     /// Where it stands.
     pub span: Span,
 }
@@ -378,6 +380,13 @@ pub enum ExprKind {
     SizeOf(Box<TypeOrExpr>),
     /// `offsetof(T, a.b.c)`, `offsetof(e, a)`.
     OffsetOf {
+        /// The aggregate.
+        of: Box<TypeOrExpr>,
+        /// The path of fields.
+        fields: Vec<Name>,
+    },
+    /// `has_field(T, a.b.c)`, `has_field(e, a)`: whether there are such fields.
+    HasField {
         /// The aggregate.
         of: Box<TypeOrExpr>,
         /// The path of fields.

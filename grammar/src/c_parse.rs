@@ -159,6 +159,7 @@ impl<'m> Reader<'_, 'm> {
             Tok::Unroll => Some("unroll"),
             Tok::TypeInfo => Some("typeinfo"),
             Tok::OffsetOf => Some("offsetof"),
+            Tok::HasField => Some("has_field"),
             _ => None,
         }
     }

@@ -150,7 +150,7 @@ fn probe(f: &mut Formatter<'_>, probe: &Probe) -> fmt::Result {
         write!(f, " {}=", name.node)?;
     }
     for point in &probe.attach_points {
-        f.write_str("\n  (attach")?;
+        f.write_str(if point.alternative { "\n  (alternative" } else { "\n  (attach" })?;
         for part in &point.parts {
             write!(f, " {:?}", part.node)?;
         }
@@ -321,6 +321,10 @@ fn expr(f: &mut Formatter<'_>, e: &Expr, level: usize) -> fmt::Result {
         ExprKind::OffsetOf { of, fields } => {
             let path: Vec<&str> = fields.iter().map(|n| n.node.as_str()).collect();
             write!(f, "(offsetof {of} {})", path.join("."))
+        }
+        ExprKind::HasField { of, fields } => {
+            let path: Vec<&str> = fields.iter().map(|n| n.node.as_str()).collect();
+            write!(f, "(has_field {of} {})", path.join("."))
         }
         ExprKind::Type(ty) => write!(f, "(type {ty})"),
         ExprKind::Block(inner) => {

@@ -112,15 +112,15 @@ fn head(printer: &mut Printer<'_>, start: usize, file: FileId) {
         printer.word(&name.node);
         printer.word("=");
     }
-    let count = header.attach_points.len();
-    for (i, point) in header.attach_points.iter().enumerate() {
+    let mut points = header.attach_points.iter().peekable();
+    while let Some(point) = points.next() {
         while let Some(comment) = comments.next_if(|c| c.start < point.span.start) {
             printer.comment(comment);
         }
         printer.break_if_newline();
         printer.word(&point.raw);
-        if i + 1 < count {
-            printer.word(",");
+        if let Some(next) = points.peek() {
+            printer.word(if next.alternative { " ||" } else { "," });
         }
         printer.source_end = point.span.end as usize;
         printer.newline = true;
@@ -677,7 +677,13 @@ impl<'p, 't> Walker<'p, 't> {
                 Tok::LBracket,
             )
             | (
-                Tok::Ident(_) | Tok::SizeOf | Tok::OffsetOf | Tok::TypeOf | Tok::TypeTypeOf | Tok::TypeInfo,
+                Tok::Ident(_)
+                | Tok::SizeOf
+                | Tok::OffsetOf
+                | Tok::HasField
+                | Tok::TypeOf
+                | Tok::TypeTypeOf
+                | Tok::TypeInfo,
                 Tok::LParen,
             ) => false,
             _ => true,

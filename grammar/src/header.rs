@@ -4,7 +4,7 @@
 //!
 //! - An attach point runs up to white space, `,`, `{` or a predicate's slash. `:` separates its parts. Quotes hide every
 //!   character and do not belong to the part's text; `[…]` hides `,` and `:` (character classes of wildcards).
-//! - Attach points are separated by commas or by line breaks.
+//! - Attach points are separated by commas or by line breaks; `||` between two of them makes the second the alternative.
 //! - `/` opens the predicate, except in what follows the provider of a probe that names a file
 //!   ([`PATH_PROVIDERS`]): there it belongs to the path or name, so that a predicate needs a blank before it. Only
 //!   when such a text plainly ends like a predicate (a slash before the brace, none after a blank) is it taken for one.
@@ -39,6 +39,7 @@ pub(crate) fn scan(
     let mut header = Header { name: None, attach_points: Vec::new(), end: start };
     let mut pos = start;
     let mut separated = true;
+    let mut alternative = false;
     loop {
         let from = pos;
         pos = skip_blank(text, pos, file, comments);
@@ -59,6 +60,16 @@ pub(crate) fn scan(
                 pos += 1;
                 continue;
             }
+            '|' if text.get(pos..).is_some_and(|rest| rest.starts_with("||")) => {
+                if separated {
+                    let span = Span::new(file, pos as u32, pos as u32 + 2);
+                    errors.push(SyntaxError::new("expected an attach point before `||`", span));
+                }
+                separated = true;
+                alternative = true;
+                pos += 2;
+                continue;
+            }
             _ => {}
         }
         if header.attach_points.is_empty()
@@ -74,7 +85,8 @@ pub(crate) fn scan(
             errors.push(after_attach_point(&header.attach_points, span, text.get(pos..).unwrap_or_default()));
             break;
         }
-        let (attach_point, next) = attach_point(text, pos, file, errors);
+        let (mut attach_point, next) = attach_point(text, pos, file, errors);
+        attach_point.alternative = std::mem::take(&mut alternative);
         header.attach_points.push(attach_point);
         separated = false;
         if next == pos {
@@ -156,6 +168,7 @@ fn attach_point(text: &str, start: usize, file: FileId, errors: &mut Vec<SyntaxE
                 pos += len;
             }
             ',' | '{' | '}' | ';' => break,
+            '|' if rest_of(pos).starts_with("||") => break,
             '/' if !takes_slash || parts.is_empty() || (parts.len() >= 2 && is_predicate(rest_of(pos))) => {
                 break;
             }
@@ -169,7 +182,7 @@ fn attach_point(text: &str, start: usize, file: FileId, errors: &mut Vec<SyntaxE
     let span = Span::new(file, part_start as u32, pos as u32);
     parts.push(Spanned { node: part, span });
     let raw = text.get(start..pos).unwrap_or_default().to_owned();
-    (AttachPoint { raw, parts, span: Span::new(file, start as u32, pos as u32) }, pos)
+    (AttachPoint { raw, parts, alternative: false, span: Span::new(file, start as u32, pos as u32) }, pos)
 }
 
 /// The length of a quoted text with its quotes; it ends on its line.

@@ -70,6 +70,7 @@ pub(crate) enum Tok<'s> {
     #[token("enum")] Enum,
     #[token("sizeof")] SizeOf,
     #[token("offsetof")] OffsetOf,
+    #[token("has_field")] HasField,
     #[token("typeof")] TypeOf,
     #[token("typeinfo")] TypeInfo,
     #[token("true")] True,

@@ -403,6 +403,7 @@ fn may_open_cast(prev: Option<Tok<'_>>) -> bool {
             Tok::Ident(_)
                 | Tok::SizeOf
                 | Tok::OffsetOf
+                | Tok::HasField
                 | Tok::TypeOf
                 | Tok::TypeTypeOf
                 | Tok::TypeInfo
@@ -440,6 +441,7 @@ fn cast_end(toks: &[Located<'_>], open: usize, prev: Option<Tok<'_>>) -> Option<
         | Tok::False
         | Tok::SizeOf
         | Tok::OffsetOf
+        | Tok::HasField
         | Tok::LParen
         | Tok::Bang
         | Tok::Tilde => true,

@@ -559,6 +559,11 @@ pub(crate) fn offsetof<'s>(arg: Deep<Expr>, fields: Vec<Name>, span: Span) -> Bu
     node(ExprKind::OffsetOf { of: Box::new(type_or_expr(arg.node)), fields }, span, [depth])
 }
 
+pub(crate) fn has_field<'s>(arg: Deep<Expr>, fields: Vec<Name>, span: Span) -> Built<'s, Deep<Expr>> {
+    let depth = arg.depth;
+    node(ExprKind::HasField { of: Box::new(type_or_expr(arg.node)), fields }, span, [depth])
+}
+
 pub(crate) fn typeof_expr<'s>(arg: Deep<Expr>, span: Span) -> Built<'s, Deep<Expr>> {
     type_expr(type_base(typeof_base(arg)?, span))
 }

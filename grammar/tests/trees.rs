@@ -96,6 +96,7 @@ fn types_as_operands() {
         ("sizeof(typeof($x) *)", "(sizeof type typeof($x)*)"),
         ("offsetof(struct a, b.c)", "(offsetof type struct a b.c)"),
         ("offsetof($x, b)", "(offsetof $x b)"),
+        ("has_field(struct a, b.c)", "(has_field type struct a b.c)"),
         ("typeinfo(int).full_type", "(.full_type (typeinfo type int))"),
         ("f(typeof(uint8), struct a *, x)", "(call f (type typeof(type uint8)) (type struct a*) x)"),
     ];

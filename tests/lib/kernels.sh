@@ -1,4 +1,4 @@
-# Fetches the stock Debian cloud kernels that the matrix boots. Sourced by tests/run.
+# Fetches the stock Debian cloud kernels that the matrix boots, and the tools of Debian's bpftrace packages. Sourced by tests/run.
 #
 # The packages come through an apt configuration of its own (source list, lists, cache and status file below $CACHE), so
 # that the machine's own apt state is neither used nor changed. The mirror is the one the machine is already set up with.
@@ -24,40 +24,63 @@ debian_mirror() {
     echo "$uri"
 }
 
-# fetch_kernel LABEL: leaves $CACHE/kernels/LABEL/{vmlinuz,release}; prints nothing when it is there already.
-fetch_kernel() {
-    local label=$1 suite mirror apt out image package deb
-    out=$CACHE/kernels/$label
-    [ -s "$out/vmlinuz" ] && return 0
-    suite=$(kernel_suite "$label") || { echo "unknown kernel: $label" >&2; return 1; }
+# suite_apt SUITE: an apt of its own for this suite, brought up to date. Sets apt_options, and apt_folder to where it lives.
+suite_apt() {
+    local suite=$1 mirror
     mirror=$(debian_mirror) || return 1
-    apt=$CACHE/apt/$suite
-    mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/empty.d"
-    : > "$apt/status"
-    echo "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" > "$apt/sources.list"
-    local options=(
+    apt_folder=$CACHE/apt/$suite
+    mkdir -p "$apt_folder/lists/partial" "$apt_folder/archives/partial" "$apt_folder/empty.d"
+    : > "$apt_folder/status"
+    echo "deb [arch=amd64 signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main" > "$apt_folder/sources.list"
+    apt_options=(
         -qq
-        -o "Dir::Etc::sourcelist=$apt/sources.list" -o "Dir::Etc::sourceparts=$apt/empty.d"
-        -o "Dir::Etc::preferencesparts=$apt/empty.d" -o "Dir::Etc::preferences=$apt/none"
-        -o "Dir::State::lists=$apt/lists" -o "Dir::State::status=$apt/status"
-        -o "Dir::Cache=$apt" -o "Dir::Cache::archives=$apt/archives"
+        -o "Dir::Etc::sourcelist=$apt_folder/sources.list" -o "Dir::Etc::sourceparts=$apt_folder/empty.d"
+        -o "Dir::Etc::preferencesparts=$apt_folder/empty.d" -o "Dir::Etc::preferences=$apt_folder/none"
+        -o "Dir::State::lists=$apt_folder/lists" -o "Dir::State::status=$apt_folder/status"
+        -o "Dir::Cache=$apt_folder" -o "Dir::Cache::archives=$apt_folder/archives"
         -o APT::Architecture=amd64 -o Acquire::Languages=none -o Acquire::PDiffs=false -o APT::Sandbox::User=root
         -o Acquire::Retries=3
     )
-    apt-get "${options[@]}" update || return 1
-    image=$(apt-cache "${options[@]}" depends linux-image-cloud-amd64 |
+    apt-get "${apt_options[@]}" update
+}
+
+# unpack_package PACKAGE FOLDER: the files of a package of the suite that suite_apt has set up.
+unpack_package() {
+    (cd "$apt_folder/archives" && rm -f ./*.deb && apt-get "${apt_options[@]}" download "$1") || return 1
+    mkdir -p "$2"
+    dpkg-deb -x "$(ls "$apt_folder/archives/"*.deb | head -n 1)" "$2" || return 1
+    rm -f "$apt_folder/archives"/*.deb
+}
+
+# fetch_kernel LABEL: leaves $CACHE/kernels/LABEL/{vmlinuz,release}; prints nothing when it is there already.
+fetch_kernel() {
+    local label=$1 suite out image package apt_folder apt_options
+    out=$CACHE/kernels/$label
+    [ -s "$out/vmlinuz" ] && return 0
+    suite=$(kernel_suite "$label") || { echo "unknown kernel: $label" >&2; return 1; }
+    suite_apt "$suite" || return 1
+    image=$(apt-cache "${apt_options[@]}" depends linux-image-cloud-amd64 |
         sed -n 's/^ *Depends: \(linux-image-[0-9][^ ]*\)$/\1/p' | head -n 1)
     [ -n "$image" ] || { echo "$suite has no cloud kernel" >&2; return 1; }
     # Newer packages keep the bootable image apart from the package that installs it.
-    package=$(apt-cache "${options[@]}" depends "$image" | sed -n 's/^ *Depends: \(linux-binary-[^ ]*\)$/\1/p' | head -n 1)
-    package=${package:-$image}
-    (cd "$apt/archives" && rm -f ./*.deb && apt-get "${options[@]}" download "$package") || return 1
-    deb=$(ls "$apt/archives/"*.deb | head -n 1)
+    package=$(apt-cache "${apt_options[@]}" depends "$image" | sed -n 's/^ *Depends: \(linux-binary-[^ ]*\)$/\1/p' | head -n 1)
     rm -rf "$out.part"
-    mkdir -p "$out.part/root"
-    dpkg-deb -x "$deb" "$out.part/root" || return 1
+    unpack_package "${package:-$image}" "$out.part/root" || return 1
     cp "$(find "$out.part/root" -name 'vmlinuz*' -type f | head -n 1)" "$out.part/vmlinuz" || return 1
     echo "${image#linux-image-}" > "$out.part/release"
-    rm -rf "$out.part/root" "$apt/archives"/*.deb "$out"
+    rm -rf "$out.part/root" "$out"
     mv "$out.part" "$out"
+}
+
+# fetch_tools LABEL SUITE: leaves the tools of the suite's bpftrace package in $CACHE/tools/LABEL.
+fetch_tools() {
+    local out=$CACHE/tools/$1 apt_folder apt_options
+    [ -d "$out" ] && return 0
+    suite_apt "$2" || return 1
+    rm -rf "$out.part"
+    unpack_package bpftrace "$out.part/root" || return 1
+    mkdir -p "$out.part/tools"
+    cp "$out.part/root/usr/sbin/"*.bt "$out.part/tools/" || return 1
+    mv "$out.part/tools" "$out"
+    rm -rf "$out.part"
 }

@@ -102,6 +102,18 @@ impl Checker<'_> {
         None
     }
 
+    /// A field as this kernel names it, itself or by a macro; says nothing when there is none.
+    pub(super) fn own_field(&mut self, base: Expr, name: &str, span: Span) -> Option<Expr> {
+        if let Some(value) = self.walk(base.clone(), &[name], span) {
+            return Some(value);
+        }
+        let owner = match &base.ty {
+            Type::Ptr(target, _) => self.name(target),
+            ty => self.name(ty),
+        };
+        self.walk(base, alias(&owner, name)?.path, span)
+    }
+
     /// Fields of fields; pointers on the way are followed.
     fn walk(&mut self, base: Expr, path: &[&str], span: Span) -> Option<Expr> {
         let mut value = base;

@@ -64,6 +64,7 @@ impl Checker<'_> {
             }
             E::SizeOf(of) => self.size(of, span),
             E::OffsetOf { of, fields } => self.offset(of, fields, span),
+            E::HasField { of, fields } => Some(self.has_field(of, fields, span)),
             E::Block(block) => self.block_expr(block, span),
             E::If(it) => self.if_expr(it, span),
             E::Comptime(inner) => {

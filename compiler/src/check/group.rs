@@ -293,7 +293,7 @@ fn visit_expr(expr: &ast::Expr, visit: &mut dyn FnMut(&ast::Expr)) {
             visit_expr(otherwise, visit);
         }
         E::Record(members) => members.iter().for_each(|(_, e)| visit_expr(e, visit)),
-        E::SizeOf(of) | E::TypeInfo(of) | E::OffsetOf { of, .. } => {
+        E::SizeOf(of) | E::TypeInfo(of) | E::OffsetOf { of, .. } | E::HasField { of, .. } => {
             if let ast::TypeOrExpr::Expr(e) = &**of {
                 visit_expr(e, visit);
             }

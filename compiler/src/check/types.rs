@@ -163,6 +163,32 @@ impl Checker<'_> {
         Some(constant::int(i128::from(size_of(&ty, &self.types.aggregates)), span))
     }
 
+    /// Whether there is such a field, by its own name or that of a macro; a type that is not known has none.
+    pub(super) fn has_field(&mut self, of: &ast::TypeOrExpr, path: &[ast::Name], span: Span) -> Expr {
+        // What is missing is the answer here, not a mistake.
+        let said = self.diagnostics.len();
+        let has = self.place_exists(of, path, span);
+        self.diagnostics.truncate(said);
+        constant::bool(has, span)
+    }
+
+    fn place_exists(&mut self, of: &ast::TypeOrExpr, path: &[ast::Name], span: Span) -> bool {
+        let (mut place, path) = match (of, path) {
+            (ast::TypeOrExpr::Expr(expr), [first, rest @ ..]) if super::bare_name(expr) == Some("args") => {
+                (self.argument_by_name(first, expr.span, span), rest)
+            }
+            _ => {
+                let ty = self.type_or_expr(of);
+                (ty.map(|ty| Expr { kind: crate::typed::ExprKind::Context, ty, span }), path)
+            }
+        };
+        for name in path {
+            let Some(base) = place else { return false };
+            place = self.own_field(base, &name.node, span);
+        }
+        place.is_some()
+    }
+
     pub(crate) fn offset(&mut self, of: &ast::TypeOrExpr, path: &[ast::Name], span: Span) -> Option<Expr> {
         let ty = match self.type_or_expr(of)? {
             Type::Ptr(target, _) => (*target).clone(),

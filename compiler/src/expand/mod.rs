@@ -307,10 +307,7 @@ fn resolve_probes(
         walk::block(&mut params, &mut f.body);
     }
     for mut probe in probes {
-        let mut points = Vec::new();
-        for written in &probe.attach_points {
-            points.extend(resolver.resolve(written, &mut params, diagnostics));
-        }
+        let points = resolver.resolve_all(&probe.attach_points, &mut params, diagnostics);
         if let Some(predicate) = &mut probe.predicate {
             walk::expr(&mut params, predicate);
         }

@@ -2,7 +2,7 @@
 //! treated as `missing_probes` says.
 
 use tapline_grammar::ast;
-use tapline_grammar::span::Spanned;
+use tapline_grammar::span::{Span, Spanned};
 
 use super::config::Settings;
 use super::{AttachPoint, params};
@@ -23,14 +23,81 @@ pub(super) struct Resolver<'a> {
     pub(super) over: bool,
 }
 
+/// What became of an attach point.
+enum Outcome {
+    Points(Vec<AttachPoint>),
+    /// It does not exist here; its parts, with the parameters in place.
+    Missing(Vec<Spanned<String>>, Span),
+    /// It is wrong, and that was said.
+    Wrong,
+}
+
 impl Resolver<'_> {
-    /// The concrete points of a written one; empty when there are none or it was wrong.
-    pub(super) fn resolve(
+    /// The concrete points of all attach points of a probe; of alternatives the first that exists. A wildcard without a match
+    /// counts as missing only if the probe has no other point.
+    pub(super) fn resolve_all(
+        &mut self,
+        written: &[ast::AttachPoint],
+        params: &mut params::Substitute<'_>,
+        diagnostics: &mut Diagnostics,
+    ) -> Vec<AttachPoint> {
+        let mut points = Vec::new();
+        let mut unmatched = Vec::new();
+        let mut wrong = false;
+        for choice in written.chunk_by(|_, next| next.alternative) {
+            let mut missing = Vec::new();
+            let mut found = false;
+            for one in choice {
+                match self.resolve(one, params, diagnostics) {
+                    Outcome::Points(of_one) => {
+                        points.extend(of_one);
+                        found = true;
+                        break;
+                    }
+                    Outcome::Missing(parts, span) => missing.push((parts, span)),
+                    Outcome::Wrong => wrong = true,
+                }
+            }
+            if found {
+                continue;
+            }
+            match choice {
+                [only] if only.parts.iter().any(|part| probes::has_wildcard(&part.node)) => unmatched.extend(missing),
+                _ => missing.into_iter().for_each(|point| self.report_missing(point, diagnostics)),
+            }
+        }
+        if points.is_empty() && !wrong {
+            unmatched.into_iter().for_each(|point| self.report_missing(point, diagnostics));
+        }
+        points
+    }
+
+    fn report_missing(&self, (parts, span): (Vec<Spanned<String>>, Span), diagnostics: &mut Diagnostics) {
+        let policy = self.settings.config.missing_probes;
+        if policy == MissingProbes::Ignore {
+            return;
+        }
+        let Err(ProbeError::Missing(mut d)) = probes::resolve(&parts, span, (self.target, self.settings.config.pid), diagnostics, true) else {
+            return;
+        };
+        match policy {
+            MissingProbes::Error => {
+                diagnostics.push(d.help("to go on without missing probes, set `missing_probes = \"warn\"` in a config block, or BPFTRACE_MISSING_PROBES=warn"));
+            }
+            MissingProbes::Warn => {
+                d.severity = Severity::Warning;
+                diagnostics.push(*d);
+            }
+            MissingProbes::Ignore => {}
+        }
+    }
+
+    fn resolve(
         &mut self,
         written: &ast::AttachPoint,
         params: &mut params::Substitute<'_>,
         diagnostics: &mut Diagnostics,
-    ) -> Vec<AttachPoint> {
+    ) -> Outcome {
         let span = written.span;
         let mut parts: Vec<Spanned<String>> = Vec::with_capacity(written.parts.len());
         for part in &written.parts {
@@ -42,7 +109,7 @@ impl Resolver<'_> {
                 parts.push(part.clone());
             }
         }
-        match probes::resolve(&parts, span, (self.target, self.settings.config.pid), diagnostics) {
+        match probes::resolve(&parts, span, (self.target, self.settings.config.pid), diagnostics, false) {
             Ok((provider, points)) => {
                 self.count = self.count.saturating_add(points.len() as u64);
                 if self.count > self.settings.max_probes {
@@ -50,7 +117,7 @@ impl Resolver<'_> {
                         self.over = true;
                         diagnostics.push(self.too_many(written, points.len()));
                     }
-                    return Vec::new();
+                    return Outcome::Wrong;
                 }
                 let position = self.sources.position(span);
                 let make = |Concrete { name, attach, kind, context }| AttachPoint {
@@ -60,25 +127,13 @@ impl Resolver<'_> {
                     context,
                     span,
                 };
-                points.into_iter().map(make).collect()
+                Outcome::Points(points.into_iter().map(make).collect())
             }
             Err(ProbeError::Invalid(d)) => {
                 diagnostics.push(*d);
-                Vec::new()
+                Outcome::Wrong
             }
-            Err(ProbeError::Missing(mut d)) => {
-                match self.settings.config.missing_probes {
-                    MissingProbes::Error => {
-                        diagnostics.push(d.help("to go on without missing probes, set `missing_probes = \"warn\"` in a config block, or BPFTRACE_MISSING_PROBES=warn"));
-                    }
-                    MissingProbes::Warn => {
-                        d.severity = Severity::Warning;
-                        diagnostics.push(*d);
-                    }
-                    MissingProbes::Ignore => {}
-                }
-                Vec::new()
-            }
+            Err(ProbeError::Missing(_)) => Outcome::Missing(parts, span),
         }
     }
 

@@ -135,7 +135,10 @@ pub(super) fn children(v: &mut dyn Visitor, e: &mut Expr) {
             expr(v, inner);
         }
         ExprKind::Record(fields) => fields.iter_mut().for_each(|(_, e)| expr(v, e)),
-        ExprKind::SizeOf(of) | ExprKind::TypeInfo(of) | ExprKind::OffsetOf { of, .. } => type_or_expr(v, of),
+        ExprKind::SizeOf(of)
+        | ExprKind::TypeInfo(of)
+        | ExprKind::OffsetOf { of, .. }
+        | ExprKind::HasField { of, .. } => type_or_expr(v, of),
         ExprKind::Type(ty) => type_expr(v, ty),
         ExprKind::Block(b) => block(v, b),
         ExprKind::If(i) => if_stmt(v, i),

@@ -108,6 +108,8 @@ pub struct Request<'a> {
     pub pid: Option<u32>,
     /// Notes and warnings go here.
     pub diagnostics: &'a mut Diagnostics,
+    /// Names close to a missing one are wanted.
+    pub hints: bool,
 }
 
 /// A place to attach to.
@@ -369,12 +371,14 @@ pub fn provider(name: &str) -> Option<&'static Provider> {
     })
 }
 
-/// Resolves an attach point given as its parts, the provider's name first.
+/// Resolves an attach point given as its parts, the provider's name first. Names close to one that does not exist are looked for
+/// only with `hints`: there may be a hundred thousand.
 pub fn resolve(
     parts: &[Spanned<String>],
     span: Span,
     (target, pid): (&dyn Target, Option<u32>),
     diagnostics: &mut Diagnostics,
+    hints: bool,
 ) -> Result<(&'static Provider, Vec<Concrete>), ProbeError> {
     let Some((first, rest)) = parts.split_first() else {
         return Err(ProbeError::invalid(Diagnostic::error(
@@ -396,7 +400,7 @@ pub fn resolve(
         let d = Diagnostic::error("attach-point", message, span).label(label);
         return Err(ProbeError::invalid(d.help(format!("its form is `{}`", provider.form))));
     }
-    let mut request = Request { provider, parts: rest, span, target, pid, diagnostics };
+    let mut request = Request { provider, parts: rest, span, target, pid, diagnostics, hints };
     resolve(&mut request).map(|points| (provider, points))
 }
 
@@ -442,7 +446,9 @@ impl Request<'_> {
     fn missing(&self, what: &str, name: &str, source: ProbeSource) -> Diagnostic {
         let message = format!("there is no {what} `{name}` on this system");
         let mut d = Diagnostic::error("missing-probe", message, self.span).label("does not exist here");
-        if let Some(help) = close_names(&self.target.similar_probes(source, name)) {
+        if self.hints
+            && let Some(help) = close_names(&self.target.similar_probes(source, name))
+        {
             d = d.help(help);
         }
         d

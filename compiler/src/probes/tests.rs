@@ -20,7 +20,7 @@ fn run(text: &str, target: &Fixture) -> (Result<Vec<Concrete>, ProbeError>, Diag
     }
     let mut diagnostics = Vec::new();
     let points =
-        resolve(&parts, Span::new(FileId(0), 0, at), (target, None), &mut diagnostics).map(|(_, points)| points);
+        resolve(&parts, Span::new(FileId(0), 0, at), (target, None), &mut diagnostics, true).map(|(_, points)| points);
     (points, diagnostics)
 }
 

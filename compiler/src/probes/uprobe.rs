@@ -126,6 +126,9 @@ fn no_function(request: &Request<'_>, path: &str, file: &str, function: &str) ->
     let verb = if has_wildcard(function) { "no function that matches" } else { "no function" };
     let d = Diagnostic::error("missing-probe", format!("`{path}` has {verb} `{function}`"), request.part_span(1))
         .label("not among its symbols");
+    if !request.hints {
+        return d;
+    }
     let all = request.target.user_functions(file, "*").map(|b| b.functions).unwrap_or_default();
     if all.is_empty() {
         return d.note("it has no symbols at all: it was stripped").help("install its debugging symbols");

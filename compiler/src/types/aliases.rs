@@ -101,6 +101,20 @@ const RENAMED: &[(&str, &str, &[&str])] = &[
     // Linux 5.8.
     ("struct mm_struct", "mmap_sem", &["mmap_lock"]),
     ("struct mm_struct", "mmap_lock", &["mmap_sem"]),
+    // Linux 6.15: the number of runnable entities of a queue.
+    ("struct cfs_rq", "nr_running", &["nr_queued"]),
+    ("struct cfs_rq", "nr_queued", &["nr_running"]),
+    ("struct cfs_rq", "h_nr_running", &["h_nr_queued"]),
+    ("struct cfs_rq", "h_nr_queued", &["h_nr_running"]),
+    // Linux 6.9: what locks and leases share.
+    ("struct file_lock", "fl_type", &["c", "flc_type"]),
+    ("struct file_lock", "fl_pid", &["c", "flc_pid"]),
+    ("struct file_lock", "fl_flags", &["c", "flc_flags"]),
+    ("struct file_lock", "fl_file", &["c", "flc_file"]),
+    // Linux 5.5: the time at which a task started.
+    ("struct task_struct", "real_start_time", &["start_boottime"]),
+    // Linux 6.4.
+    ("struct iov_iter", "iov", &["__iov"]),
     // Linux 6.14.
     ("struct kernfs_node", "parent", &["__parent"]),
     ("struct dentry", "d_iname", &["d_shortname", "string"]),

@@ -1,6 +1,8 @@
 //! Macro constants of kernel and libc headers that BTF cannot know, for Linux on `x86_64` and aarch64. Sources: the uapi headers
 //! named at each group.
 
+use super::uapi;
+
 /// `include/uapi/asm-generic/signal.h`, `arch/x86/include/uapi/asm/signal.h`.
 pub const SIGNALS: &[(&str, i64)] = &[
     ("SIGHUP", 1),
@@ -317,7 +319,7 @@ fn search(table: &[(&str, i64)], name: &str) -> Option<i64> {
 
 /// A macro of the headers.
 pub fn lookup(name: &str) -> Option<i64> {
-    MACROS.iter().find_map(|table| search(table, name))
+    MACROS.iter().chain(uapi::GROUPS).find_map(|table| search(table, name))
 }
 
 /// An enumerator of the headers, for a kernel whose BTF does not have it.
@@ -327,7 +329,7 @@ pub fn fallback(name: &str) -> Option<i64> {
 
 /// All names, for suggestions.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    MACROS.iter().chain([&ENUMERATORS]).flat_map(|table| table.iter().map(|(name, _)| *name))
+    MACROS.iter().chain(uapi::GROUPS).chain([&ENUMERATORS]).flat_map(|table| table.iter().map(|(name, _)| *name))
 }
 
 #[cfg(test)]
@@ -341,7 +343,7 @@ mod tests {
         let count = all.len();
         all.dedup();
         assert_eq!(all.len(), count);
-        assert!(count > 150, "{count}");
+        assert!(count > 800, "{count}");
     }
 
     #[test]

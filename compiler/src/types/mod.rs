@@ -13,6 +13,7 @@ pub mod layout;
 pub mod names;
 pub mod record;
 pub mod table;
+mod uapi;
 pub mod value;
 
 define_id!(

@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ usage: workload [--wait] [--quiet] [--comm NAME] SUBCOMMAND [ARGS]
   direct-write N SIZE PATH      N O_DIRECT writes of SIZE bytes each (SIZE a multiple of 4096)
   direct-read N SIZE PATH       N O_DIRECT reads
   connect N [PORT] [v4|v6]      N TCP connections to an own listener on loopback (PORT 0: any), each accepted and closed
+  socketpair N TEXT             send TEXT N times through a UNIX stream socket to itself, reading each time
   slow-pipe-read MS N           N reads of a pipe, each answered MS milliseconds after it began
   exec N PROG [ARGS]            start PROG (a path) N times, one after the other
   fork N                        N children that exit at once
@@ -208,6 +210,16 @@ fn act(args: &[String], prepared: Prepared, truth: &Truth) -> Outcome<u8> {
             }
             truth.say("transfers", count);
             truth.say("bytes", total);
+        }
+        ("socketpair", _) => {
+            let (count, text) = (number(args, 1, "N")?, word(args, 2, "TEXT")?);
+            let (mut near, mut far) = UnixStream::pair().map_err(failed("socketpair"))?;
+            let mut buffer = vec![0; text.len()];
+            for _ in 0..count {
+                near.write_all(text.as_bytes()).map_err(failed("write"))?;
+                far.read_exact(&mut buffer).map_err(failed("read"))?;
+            }
+            truth.say("messages", count);
         }
         ("slow-pipe-read", _) => {
             let (delay, count) = (number(args, 1, "MS")?, number(args, 2, "N")?);
