@@ -63,32 +63,32 @@ impl Resolver<'_> {
             }
             match choice {
                 [only] if only.parts.iter().any(|part| probes::has_wildcard(&part.node)) => unmatched.extend(missing),
-                _ => missing.into_iter().for_each(|point| self.report_missing(point, diagnostics)),
+                _ => self.report_missing(missing, diagnostics),
             }
         }
         if points.is_empty() && !wrong {
-            unmatched.into_iter().for_each(|point| self.report_missing(point, diagnostics));
+            self.report_missing(unmatched, diagnostics);
         }
         points
     }
 
-    fn report_missing(&self, (parts, span): (Vec<Spanned<String>>, Span), diagnostics: &mut Diagnostics) {
+    fn report_missing(&self, missing: Vec<(Vec<Spanned<String>>, Span)>, diagnostics: &mut Diagnostics) {
         let policy = self.settings.config.missing_probes;
         if policy == MissingProbes::Ignore {
             return;
         }
-        let Err(ProbeError::Missing(mut d)) = probes::resolve(&parts, span, (self.target, self.settings.config.pid), diagnostics, true) else {
-            return;
-        };
-        match policy {
-            MissingProbes::Error => {
-                diagnostics.push(d.help("to go on without missing probes, set `missing_probes = \"warn\"` in a config block, or BPFTRACE_MISSING_PROBES=warn"));
-            }
-            MissingProbes::Warn => {
+        for (parts, span) in missing {
+            let Err(ProbeError::Missing(mut d)) =
+                probes::resolve(&parts, span, (self.target, self.settings.config.pid), diagnostics, true)
+            else {
+                continue;
+            };
+            if policy == MissingProbes::Warn {
                 d.severity = Severity::Warning;
                 diagnostics.push(*d);
+            } else {
+                diagnostics.push(d.help("to go on without missing probes, set `missing_probes = \"warn\"` in a config block, or BPFTRACE_MISSING_PROBES=warn"));
             }
-            MissingProbes::Ignore => {}
         }
     }
 
