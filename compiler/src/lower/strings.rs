@@ -145,7 +145,7 @@ impl FnLower<'_, '_> {
         let size = self.b.iconst(i64::from(capacity));
         let got = self.b.call(helpers::D_PATH, &[from, to, size]);
         self.report_helper(helpers::D_PATH, got);
-        self.text_length(got)
+        self.text_length(got, dst)
     }
 
     pub(super) fn length_value(&mut self, length: Length) -> Value {
@@ -238,11 +238,11 @@ impl FnLower<'_, '_> {
         let (to, from) = (self.addr(dst), self.addr(src.mem));
         let read = self.b.call(helper, &[to, size, from]);
         self.report_helper(helper, read);
-        self.text_length(read)
+        self.text_length(read, dst)
     }
 
-    /// The length behind what a helper says it has written, terminator included; 0 for a failure.
-    fn text_length(&mut self, read: Value) -> Length {
+    /// The length behind what a helper says it has written, terminator included. After a failure the string at `dst` is empty.
+    fn text_length(&mut self, read: Value, dst: Mem) -> Length {
         let length = self.b.variable();
         let (some, none, end) = (self.b.block(), self.b.block(), self.b.block());
         self.b.branch_imm(Cond::SGt, read, 0, some, none);
@@ -252,6 +252,8 @@ impl FnLower<'_, '_> {
         self.b.jump(end);
         self.b.enter(none);
         let zero = self.b.iconst(0);
+        // A helper that is asked for no bytes writes none.
+        self.b.store(Width::W1, dst.base, dst.offset, zero);
         self.b.set(length, zero);
         self.join(end);
         Length::Register(self.b.get(length))

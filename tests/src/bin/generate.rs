@@ -176,7 +176,7 @@ fn read<'a>(options: &'a Options, path: &Path) -> Result<Failures<'a>, String> {
                 break;
             }
         }
-        if failures.count.is_multiple_of(250) {
+        if failures.count.is_multiple_of(10) {
             println!("{} done", failures.count);
         }
     }
