@@ -7,6 +7,8 @@ use super::{Concrete, PROVIDERS, ProbeError, provider, resolve};
 use crate::diagnostic::Diagnostics;
 use crate::expand::Context;
 use crate::program::{Attach, ProgramKind, Sampling};
+use crate::render::{Colour, render};
+use crate::source::SourceMap;
 use crate::target::Feature;
 use crate::target::fixture::Fixture;
 
@@ -287,5 +289,15 @@ fn hostile_text_never_panics() {
             }
             let _ = run(&text, &target);
         }
+    }
+}
+
+#[test]
+fn without_btf_what_needs_it_says_so() {
+    let target = Fixture { btf: None, ..Fixture::new().unwrap() };
+    for text in ["iter:task", "fentry:vfs_read"] {
+        let Err(ProbeError::Invalid(d) | ProbeError::Missing(d)) = run(text, &target).0 else { panic!("{text}") };
+        let shown = render(&d, &SourceMap::with_file("script.bt", text), Colour::Never);
+        assert!(shown.starts_with("error[no-btf]: "), "{shown}");
     }
 }
