@@ -2,7 +2,7 @@
 
 use super::strings::{capacity_of, literal};
 use super::{FnLower, Mem};
-use crate::ir::{BinOp as Ir, Cond, Ext, Value, helpers};
+use crate::ir::{BinOp as Ir, Cond, Ext, Value, Width, helpers};
 use crate::typed::{Expr, ExprKind};
 use crate::types::{AddrSpace, Type};
 
@@ -96,6 +96,7 @@ impl FnLower<'_, '_> {
         self.b.seal(head);
         self.b.enter(found);
         let n = self.b.get(i);
+        let n = self.unknown(n, temp);
         self.b.set(result, n);
         self.join(end);
         self.b.get(result)
@@ -149,9 +150,18 @@ impl FnLower<'_, '_> {
         self.b.seal(head);
         self.b.enter(found);
         let at = self.b.get(i);
+        let at = self.unknown(at, text);
         self.b.set(result, at);
         self.join(end);
         self.b.get(result)
+    }
+
+    /// The same number, which the verifier cannot tell: it walks every turn of a loop with its own count, and would walk what
+    /// follows once for each. Eight bytes of memory that it knows nothing of are added and taken away.
+    fn unknown(&mut self, n: Value, memory: Mem) -> Value {
+        let any = self.b.load(Width::W8, memory.base, memory.offset);
+        let sum = self.b.bin(Ir::Add, n, any);
+        self.b.bin(Ir::Sub, sum, any)
     }
 
     /// The first bytes of a value, or of what a pointer points to, in local memory of `most` bytes.

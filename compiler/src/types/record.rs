@@ -25,7 +25,13 @@ pub struct FormatField {
 
 /// The fields of a format file in order, those that all events share first.
 pub fn parse_format(text: &str) -> Vec<FormatField> {
-    text.lines().filter_map(parse_line).collect()
+    let mut fields: Vec<FormatField> = text.lines().filter_map(parse_line).collect();
+    // Newer kernels copy the text behind a pointer `path` into a field `__path_val`, but for their own trace only: a BPF program
+    // finds there what was in the memory before.
+    let own = |name: &str| name.strip_prefix("__")?.strip_suffix("_val").map(str::to_owned);
+    let names: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
+    fields.retain(|field| own(&field.name).is_none_or(|pointer| !names.contains(&pointer)));
+    fields
 }
 
 /// `field:const char * filename; offset:24; size:8; signed:0;`
@@ -186,6 +192,14 @@ mod tests {
         );
         let dynamic: Vec<&str> = format.iter().filter(|f| is_data_loc(f)).map(|f| f.name.as_str()).collect();
         assert_eq!(dynamic, ["filename"]);
+    }
+
+    #[test]
+    fn copies_for_the_trace_are_left_out() {
+        let text = "\tfield:const char * filename;\toffset:24;\tsize:8;\n\tfield:__data_loc char[] __filename_val;\toffset:48;\tsize:4;\n\
+            \tfield:int __odd_val;\toffset:56;\tsize:4;\n";
+        let names: Vec<String> = parse_format(text).into_iter().map(|field| field.name).collect();
+        assert_eq!(names, ["filename", "__odd_val"]);
     }
 
     #[test]
