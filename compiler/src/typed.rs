@@ -145,6 +145,8 @@ pub struct TypedVar {
     pub ty: Type,
     /// Where it first appears.
     pub span: Span,
+    /// Its address is taken: it must lie in memory.
+    pub addressed: bool,
 }
 
 /// Statements, and perhaps a value.

@@ -78,7 +78,7 @@ fn radix(digits: &str, base: u32) -> Result<u64, NumberError> {
             .ok_or(NumberError::Overflow)?;
         any = true;
     }
-    if any { Ok(value) } else { Err(NumberError::Digit) }
+    if any && !digits.ends_with('_') { Ok(value) } else { Err(NumberError::Digit) }
 }
 
 /// An escape that does not exist, with its byte offset in the text given to [`unescape`].

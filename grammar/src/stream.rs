@@ -348,6 +348,8 @@ pub(crate) fn mark<'s>(toks: &mut [Located<'s>], text: &'s str) {
     let mut predicate = false;
     // Tokens before this index belong to a type that was recognised already.
     let mut type_end = 0;
+    // Tokens before this one belong to the operand of `typeof`, which is an expression inside of a type.
+    let mut typeof_end = 0;
     let mut prev = None;
     for i in 0..toks.len() {
         let Some(&(l, tok, r)) = toks.get(i) else {
@@ -356,6 +358,9 @@ pub(crate) fn mark<'s>(toks: &mut [Located<'s>], text: &'s str) {
         let mut new = tok;
         let after_dot = matches!(prev, Some(Tok::Dot | Tok::Arrow));
         let operand = prev.is_some_and(Tok::wants_operand);
+        if tok == Tok::TypeOf && !after_dot {
+            typeof_end = matching(toks, i + 1).unwrap_or(0).max(typeof_end);
+        }
         match tok {
             _ if after_dot && is_word(slice(l, r)) => new = Tok::Ident(slice(l, r)),
             Tok::PredOpen => predicate = true,
@@ -367,10 +372,10 @@ pub(crate) fn mark<'s>(toks: &mut [Located<'s>], text: &'s str) {
             Tok::LBrace if operand && (body_seen || predicate) => new = Tok::ExprBrace,
             Tok::LBrace => body_seen |= !predicate,
             Tok::If if operand => new = Tok::ExprIf,
-            Tok::LParen if i >= type_end && may_open_cast(prev) => {
+            Tok::LParen if (i >= type_end || i < typeof_end) && may_open_cast(prev) => {
                 if let Some(end) = cast_end(toks, i, prev) {
                     new = Tok::CastOpen;
-                    type_end = end;
+                    type_end = end.max(type_end);
                 }
             }
             Tok::Ident(name) if i >= type_end && matches!(prev, Some(Tok::LParen | Tok::Comma)) => {

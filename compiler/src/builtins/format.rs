@@ -56,6 +56,12 @@ pub fn parse(text: &[u8]) -> Result<Format, FormatError> {
         let mut spec = FormatSpec::default();
         rest = flags(rest, &mut spec);
         spec.width = number(&mut rest, &mut args)?;
+        // C leaves open what a width does to a percent sign: nothing.
+        if let (Some(after), None | Some(FormatNumber::Fixed(_))) = (rest.strip_prefix(b"%"), &spec.width) {
+            literal.push(b'%');
+            rest = after;
+            continue;
+        }
         if let Some(after) = rest.strip_prefix(b".") {
             rest = after;
             spec.precision = Some(number(&mut rest, &mut args)?.unwrap_or(FormatNumber::Fixed(0)));

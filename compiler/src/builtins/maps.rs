@@ -53,6 +53,11 @@ pub(super) fn len(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
         }
     }
     let map = map_arg(checker, call)?;
+    if checker.map_key(map) == Some(KeyFlow::Scalar) {
+        let name = checker.map_name(map);
+        checker.error("map-key", format!("@{name} has no keys that len() could count"), arg.span);
+        return None;
+    }
     let kind = ExprKind::MapCall { op: MapOp::Len, map, key: None };
     Some(Expr { kind, ty: Type::I64, span: call.span })
 }

@@ -152,7 +152,7 @@ impl Checker<'_> {
         }
         let number = constant::value(&index);
         match &base.ty {
-            Type::Tuple(_) | Type::Record(_) => {
+            Type::Tuple(_) => {
                 let Some(n) = number.and_then(|n| u32::try_from(n).ok()) else {
                     self.error("tuple-index", "the index of a tuple is a constant", index.span);
                     return None;
@@ -198,21 +198,18 @@ impl Checker<'_> {
 
     /// `base.0`.
     pub(super) fn element(&mut self, base: Expr, index: u32, span: Span) -> Option<Expr> {
-        let (len, ty) = match &base.ty {
-            Type::Tuple(members) => (members.len(), members.get(index as usize).cloned()),
-            Type::Record(members) => (members.len(), members.get(index as usize).map(|(_, ty)| ty.clone())),
-            _ => {
-                if matches!(base.kind, ExprKind::Int(_)) {
-                    self.error("not-a-tuple", "there are no numbers with a fraction", span)
-                        .help("compute in smaller units: microseconds for milliseconds, per mille for per cent");
-                    return None;
-                }
-                let is = self.name(&base.ty);
-                self.error("not-a-tuple", format!("`.{index}` takes a member of a tuple, not of {is}"), span)
-                    .also(base.span, format!("this is {is}"));
+        let Type::Tuple(members) = &base.ty else {
+            if matches!(base.kind, ExprKind::Int(_)) {
+                self.error("not-a-tuple", "there are no numbers with a fraction", span)
+                    .help("compute in smaller units: microseconds for milliseconds, per mille for per cent");
                 return None;
             }
+            let is = self.name(&base.ty);
+            self.error("not-a-tuple", format!("`.{index}` takes a member of a tuple, not of {is}"), span)
+                .also(base.span, format!("this is {is}"));
+            return None;
         };
+        let (len, ty) = (members.len(), members.get(index as usize).cloned());
         let Some(ty) = ty else {
             self.error("tuple-index", format!("the tuple has no member {index}"), span)
                 .label(format!("it has {len}, counted from 0"));
@@ -258,6 +255,11 @@ impl Checker<'_> {
                 .help("`&` takes a variable, a map's value or a field");
             return None;
         };
+        if let ExprKind::Var(id) = place.kind
+            && let Some(var) = self.scope.var_mut(id)
+        {
+            var.addressed = true;
+        }
         let ty = Type::Ptr(Rc::new(place.ty.clone()), space);
         Some(Expr { kind: ExprKind::AddrOf(Box::new(place)), ty, span })
     }

@@ -3,9 +3,9 @@
 use tapline_grammar::ast;
 use tapline_grammar::span::Span;
 
-use super::flow::Flow;
+use super::flow::{Flow, holds};
 use super::operators::{Infix, as_int, infix, symbol};
-use super::{Checker, convert};
+use super::{Checker, constant, convert};
 use crate::builtins::{self, Call, Kind};
 use crate::program::MapId;
 use crate::typed::{BinOp, Expr, ExprKind, Place, Stmt, StmtKind, VarId};
@@ -78,6 +78,13 @@ impl Checker<'_> {
 
     pub(crate) fn assign_var(&mut self, id: VarId, value: Expr, span: Span) -> Option<Stmt> {
         let flow = self.flow_of(&value);
+        let declared = self.scope.var(id).and_then(|var| var.declared.clone());
+        if let (Some(wants @ Type::Int(int)), Some(n)) = (&declared, constant::literal(&value))
+            && !holds(*int, n)
+        {
+            self.misfit(id, wants, &value.ty, value.span);
+            return None;
+        }
         self.flow_into_var(id, &flow, value.span);
         let ty = self.scope.flow(id)?.ty();
         let value = convert(value, &ty);
@@ -212,7 +219,8 @@ impl Checker<'_> {
         let (flow, step) = match &before.ty {
             Type::Ptr(target, _) => (Flow::Of(before.ty.clone()), size_of(target, &self.types.aggregates).max(1)),
             ty if as_int(ty).is_some() => {
-                let unsigned = as_int(ty).is_some_and(|int| !int.signed);
+                // As `+ 1` and `- 1`: a difference is signed.
+                let unsigned = inc && as_int(ty).is_some_and(|int| !int.signed);
                 (Flow::Of(if unsigned { Type::U64 } else { Type::I64 }), 1)
             }
             ty => {
@@ -225,7 +233,10 @@ impl Checker<'_> {
         };
         let ty = match &place {
             Target::Var(id) => {
-                self.flow_into_var(*id, &flow, span);
+                // Counting keeps a declared variable as it is, and what it cuts off is meant.
+                if self.scope.var(*id).is_some_and(|var| var.declared.is_none()) {
+                    self.flow_into_var(*id, &flow, span);
+                }
                 self.scope.flow(*id)?.ty()
             }
             Target::Map(map, _) => {

@@ -58,6 +58,17 @@ impl Checker<'_> {
             E::Record(members) => {
                 let values: Vec<Option<Expr>> = members.iter().map(|(_, e)| self.value_expr(e)).collect();
                 let values = values.into_iter().collect::<Option<Vec<Expr>>>()?;
+                for (at, (name, _)) in members.iter().enumerate() {
+                    if let Some((first, _)) = members.iter().take(at).find(|(other, _)| other.node == name.node) {
+                        let first = first.span;
+                        self.error(
+                            "record-field",
+                            format!("the record has two fields named `{}`", name.node),
+                            name.span,
+                        )
+                        .also(first, "first here");
+                    }
+                }
                 let names = members.iter().zip(&values).map(|((name, _), e)| (name.node.clone(), e.ty.clone()));
                 let ty = Type::Record(names.collect());
                 Some(Expr { kind: ExprKind::Tuple(values), ty, span })
@@ -102,6 +113,8 @@ impl Checker<'_> {
             Type::Tuple(_) => "tuple".to_owned(),
             Type::Record(_) | Type::Struct(_) => "record".to_owned(),
             Type::Enum { .. } => "enum".to_owned(),
+            // The sign is not part of the kind.
+            Type::Aggregate(_) => full.trim_start_matches('u').to_owned(),
             _ => full.clone(),
         };
         match name.node.as_str() {
@@ -159,6 +172,9 @@ impl Checker<'_> {
     /// `$name`.
     fn variable(&mut self, name: &str, span: Span) -> Option<Expr> {
         if let Some(id) = self.scope.find(name) {
+            if let Some(var) = self.scope.var_mut(id) {
+                var.read.get_or_insert(span);
+            }
             let ty = self.scope.flow(id)?.ty();
             return Some(Expr { kind: ExprKind::Var(id), ty, span });
         }
@@ -255,16 +271,14 @@ impl Checker<'_> {
 
     /// An explicit cast, which may lose bits.
     pub(crate) fn cast_to(&mut self, operand: Expr, to: Type, span: Span) -> Option<Expr> {
-        let sizes = |a: &Type, b: &Type, c: &Self| {
-            let size = |ty| crate::types::layout::size_of(ty, &c.types.aggregates);
-            size(a) == size(b) && size(a) > 0
-        };
+        let size = |ty: &Type| crate::types::layout::size_of(ty, &self.types.aggregates);
+        let bytes = |elem: &Type| matches!(elem, Type::Int(_) | Type::Bool);
         let plain = |ty: &Type| matches!(ty, Type::Bool | Type::Int(_) | Type::Enum { .. } | Type::Ptr(..));
         let fits = match (&operand.ty, &to) {
             (from, to) if from == to || plain(from) && plain(to) => true,
-            (Type::Int(_), Type::Array(elem, _)) | (Type::Array(elem, _), Type::Int(_)) => {
-                matches!(**elem, Type::Int(_)) && sizes(&operand.ty, &to, self)
-            }
+            // The bytes of a number, and zeros behind them.
+            (from @ Type::Int(_), Type::Array(elem, _)) => bytes(elem) && size(from) <= size(&to),
+            (Type::Array(elem, _), Type::Int(_)) => bytes(elem) && size(&operand.ty) == size(&to),
             (Type::Tuple(from), Type::Tuple(into)) => from.len() == into.len(),
             (from, to) => matches!(
                 (from, to),

@@ -26,6 +26,17 @@ pub enum Conflict {
     ProbeName,
 }
 
+/// How a value goes into a place of a fixed integer type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// Every value of it is kept.
+    Whole,
+    /// Bits or the sign may be lost, which is worth a warning.
+    Cut,
+    /// Not at all.
+    No,
+}
+
 /// Nested tuples are joined to this depth: `$x = ($x, 1)` must end.
 const MAX_DEPTH: u32 = 8;
 
@@ -39,6 +50,24 @@ impl Flow {
         }
     }
 
+    /// The integer type, when it is one.
+    pub fn integer(&self) -> Option<IntType> {
+        match self.ty() {
+            Type::Int(int) | Type::Enum { int, .. } => Some(int),
+            _ => None,
+        }
+    }
+
+    /// How an integer goes into a type that does not grow.
+    pub fn fits(&self, into: IntType) -> Fit {
+        match (self, self.integer()) {
+            (Self::Flex(value), _) if holds(into, i128::from(*value)) => Fit::Whole,
+            (_, None) => Fit::No,
+            (Self::Of(_), Some(int)) if join_ints(into, int) == into => Fit::Whole,
+            _ => Fit::Cut,
+        }
+    }
+
     /// The flow of a member of a tuple.
     pub fn member(&self, index: usize) -> Option<Self> {
         match self {
@@ -49,7 +78,7 @@ impl Flow {
         }
     }
 
-    /// The least flow that both fit into.
+    /// The least flow that both fit into. The order counts for truth values only: an integer takes one in, not the other way round.
     pub fn join(&self, other: &Self) -> Result<Self, Conflict> {
         self.join_within(other, MAX_DEPTH)
     }
@@ -58,11 +87,14 @@ impl Flow {
         let Some(depth) = depth.checked_sub(1) else { return Err(Conflict::Types) };
         Ok(match (self, other) {
             (Self::Flex(a), Self::Flex(b)) => Self::Flex(*a.max(b)),
+            // Older scripts keep truth values in variables that begin as 0.
+            (Self::Flex(value), Self::Of(Type::Bool)) => Self::Of(Type::Int(smallest(i128::from(*value)))),
             (Self::Flex(value), Self::Of(ty)) | (Self::Of(ty), Self::Flex(value)) => match ty {
-                Type::Int(int) | Type::Enum { int, .. } => Self::Of(Type::Int(widen_for(*int, *value))),
+                Type::Int(int) | Type::Enum { int, .. } => {
+                    Self::Of(Type::Int(widen_for(*int, *value).ok_or(Conflict::Types)?))
+                }
                 // A null pointer.
                 Type::Ptr(..) if *value == 0 => Self::Of(ty.clone()),
-                Type::Bool => Self::Of(Type::Int(smallest(i128::from(*value)))),
                 _ => return Err(Conflict::Types),
             },
             (Self::Tuple(a), Self::Tuple(b)) if a.len() == b.len() => {
@@ -71,7 +103,11 @@ impl Flow {
             (Self::Tuple(a), Self::Of(Type::Tuple(b))) | (Self::Of(Type::Tuple(b)), Self::Tuple(a))
                 if a.len() == b.len() =>
             {
-                let members = a.iter().zip(b.iter()).map(|(a, b)| a.join_within(&Self::Of(b.clone()), depth));
+                let typed = matches!(self, Self::Of(_));
+                let members = a.iter().zip(b.iter()).map(|(a, b)| {
+                    let b = Self::Of(b.clone());
+                    if typed { b.join_within(a, depth) } else { a.join_within(&b, depth) }
+                });
                 Self::Tuple(members.collect::<Result<_, _>>()?)
             }
             (Self::Of(a), Self::Of(b)) => Self::Of(join_types(a, b, depth)?),
@@ -89,7 +125,7 @@ fn join_types(a: &Type, b: &Type, depth: u32) -> Result<Type, Conflict> {
         (Type::Int(a) | Type::Enum { int: a, .. }, Type::Int(b) | Type::Enum { int: b, .. }) => {
             Type::Int(join_ints(*a, *b))
         }
-        (Type::Bool, Type::Int(int)) | (Type::Int(int), Type::Bool) => Type::Int(*int),
+        (Type::Int(int), Type::Bool) => Type::Int(*int),
         (Type::Str(a), Type::Str(b)) => Type::Str(*a.max(b)),
         (Type::Buf(a), Type::Buf(b)) => Type::Buf(*a.max(b)),
         (Type::Ptr(x, space), Type::Ptr(y, other)) => {
@@ -117,11 +153,11 @@ fn join_types(a: &Type, b: &Type, depth: u32) -> Result<Type, Conflict> {
     })
 }
 
-/// Pointers to the same thing: signs of integers and address spaces do not count.
+/// Pointers to the same kind of thing: the first one's type stays. What integers and which address space does not count.
 fn same_target(a: &Type, b: &Type, depth: u32) -> bool {
     let Some(depth) = depth.checked_sub(1) else { return false };
     match (a, b) {
-        (Type::Int(a), Type::Int(b)) => a.size == b.size,
+        (Type::Int(_), Type::Int(_)) => true,
         (Type::Ptr(a, _), Type::Ptr(b, _)) => same_target(a, b, depth),
         (a, b) => a == b,
     }
@@ -159,13 +195,13 @@ pub fn join_ints(a: IntType, b: IntType) -> IntType {
     IntType { size, signed: true }
 }
 
-/// The type itself when it holds the literal, else a wider one of the same sign.
-fn widen_for(int: IntType, value: u64) -> IntType {
+/// The type itself when it holds the literal, else a wider one of the same sign, if there is one.
+fn widen_for(int: IntType, value: u64) -> Option<IntType> {
     let mut int = int;
     while int.size < 8 && !holds(int, i128::from(value)) {
         int.size *= 2;
     }
-    if holds(int, i128::from(value)) { int } else { IntType::U64 }
+    Some(int).filter(|int| holds(*int, i128::from(value)))
 }
 
 /// True when a type can hold a number.
@@ -202,7 +238,8 @@ mod tests {
     fn literals_adopt_the_type_they_meet() {
         assert_eq!(Flow::Flex(1).join(&int(4, false)), Ok(int(4, false)));
         assert_eq!(Flow::Flex(70_000).join(&int(2, true)), Ok(int(4, true)));
-        assert_eq!(Flow::Flex(u64::MAX).join(&int(8, true)), Ok(int(8, false)));
+        assert_eq!(Flow::Flex(u64::MAX).join(&int(8, false)), Ok(int(8, false)));
+        assert_eq!(Flow::Flex(u64::MAX).join(&int(8, true)), Err(Conflict::Types));
         assert_eq!(Flow::Flex(1).join(&Flow::Flex(300)).map(|f| f.ty()), Ok(int(2, true).ty()));
         assert_eq!(smallest(200), IntType { size: 2, signed: true });
         assert_eq!(smallest(-128), IntType { size: 1, signed: true });

@@ -1,6 +1,7 @@
 //! The script's maps: keys and values joined over all programs, and the messages when they do not.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use tapline_grammar::ast;
 use tapline_grammar::span::Span;
@@ -12,7 +13,7 @@ use crate::ir::MapKind;
 use crate::program::MapId;
 use crate::similar::closest;
 use crate::typed::{Expr, ExprKind, TypedMap};
-use crate::types::Type;
+use crate::types::{AddrSpace, Type};
 
 /// How a map is keyed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +143,14 @@ impl Maps {
     }
 }
 
+/// What a map may be declared as.
+const KINDS: &[(&str, MapKind)] = &[
+    ("hash", MapKind::Hash),
+    ("lruhash", MapKind::LruHash),
+    ("percpuhash", MapKind::PercpuHash),
+    ("percpulruhash", MapKind::LruPercpuHash),
+];
+
 impl Checker<'_> {
     /// What the config says about `tseries()`.
     pub(crate) fn time_series_allowed(&self) -> bool {
@@ -150,12 +159,6 @@ impl Checker<'_> {
 
     /// `let @m = hash(N)`.
     pub(super) fn declare_maps(&mut self) {
-        const KINDS: &[(&str, MapKind)] = &[
-            ("hash", MapKind::Hash),
-            ("lruhash", MapKind::LruHash),
-            ("percpuhash", MapKind::PercpuHash),
-            ("percpulruhash", MapKind::LruPercpuHash),
-        ];
         for decl in &self.script.map_decls {
             let Some((_, kind)) = KINDS.iter().find(|(name, _)| *name == decl.kind.node) else {
                 let close = closest(&decl.kind.node, KINDS.iter().map(|(name, _)| *name)).map(str::to_owned);
@@ -304,6 +307,11 @@ impl Checker<'_> {
     /// A value flows into a map; false when it does not fit.
     pub(crate) fn value_flow(&mut self, id: MapId, flow: &Flow, span: Span) -> bool {
         let Some(map) = self.maps.all.get_mut(id) else { return false };
+        // An address in BPF memory that comes out of a map is no more than a number to the verifier: it is read as kernel memory.
+        let flow = &match flow {
+            Flow::Of(Type::Ptr(target, AddrSpace::Bpf)) => Flow::Of(Type::Ptr(Rc::clone(target), AddrSpace::Kernel)),
+            other => other.clone(),
+        };
         let joined = match &map.value {
             None => {
                 map.value_span = span;
@@ -364,8 +372,37 @@ impl Checker<'_> {
         self.maps.get(id).map(|m| m.name.clone()).unwrap_or_default()
     }
 
+    /// Declared kinds that do not go with what is stored.
+    fn report_kinds(&mut self) {
+        let mut found = Vec::new();
+        for map in &self.maps.all {
+            let Some((kind, _)) = map.declared else { continue };
+            let own = KINDS.iter().find(|(_, other)| *other == kind).map_or("", |(name, _)| name);
+            let per_cpu = matches!(kind, MapKind::PercpuHash | MapKind::LruPercpuHash);
+            let aggregated = match &map.value {
+                Some(Flow::Of(Type::Aggregate(_))) => true,
+                Some(_) => false,
+                None => continue,
+            };
+            if per_cpu != aggregated {
+                found.push((map.name.clone(), own, aggregated, map.first, map.value_span));
+            }
+        }
+        for (name, kind, aggregated, declared, stored) in found {
+            let (what, fitting) = if aggregated {
+                ("an aggregation, which is kept per CPU", "percpuhash or percpulruhash")
+            } else {
+                ("a plain value, which is not kept per CPU", "hash or lruhash")
+            };
+            self.error("map-kind", format!("@{name} is declared as {kind}, and holds {what}"), stored)
+                .also(declared, "declared here")
+                .help(format!("declare it as {fitting}"));
+        }
+    }
+
     /// Maps that nothing is assigned to.
     pub(super) fn report_maps(&mut self) {
+        self.report_kinds();
         let names = self.maps.names();
         let mut found = Vec::new();
         for map in &self.maps.all {

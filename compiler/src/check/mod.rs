@@ -99,6 +99,8 @@ pub(crate) struct Checker<'a> {
     signatures: IndexVec<FnId, Signature>,
     /// Branches around the current statement that a constant condition rules out.
     ruled_out: u32,
+    /// Variables that were read in this pass and have no type.
+    untyped: Vec<(String, Span)>,
     /// `probe` is a string everywhere, one program per attach point that uses it.
     probe_is_text: bool,
     /// Something asked for `probe` as a string.
@@ -121,6 +123,7 @@ impl<'a> Checker<'a> {
             unit: Unit::default(),
             signatures: IndexVec::new(),
             ruled_out: 0,
+            untyped: Vec::new(),
             probe_is_text: false,
             wants_probe_text: false,
         }
@@ -149,6 +152,7 @@ impl<'a> Checker<'a> {
         for _ in 0..MAX_PASSES {
             self.diagnostics.clone_from(&before);
             self.actions = IndexVec::new();
+            self.untyped.clear();
             self.maps.begin_pass();
             let mut code = CheckedCode::default();
             let mut changed = false;
@@ -173,12 +177,23 @@ impl<'a> Checker<'a> {
             changed |= self.maps.end_pass();
             if !changed && !self.maps.settle_unknown() {
                 self.report_maps();
+                self.report_untyped();
                 return code;
             }
         }
         self.error("unsettled", "the types of this script do not settle", self.unit.span)
             .note("some variable or map grows with every assignment, for instance a tuple that contains itself");
         CheckedCode::default()
+    }
+
+    /// Variables that never got a value. What an erroneous statement would have given is not known either, and not worth a message.
+    fn report_untyped(&mut self) {
+        let failed = self.diagnostics.iter().any(Diagnostic::is_error);
+        for (name, span) in std::mem::take(&mut self.untyped).into_iter().filter(|_| !failed) {
+            self.error("untyped-variable", format!("${name} has no type"), span)
+                .label("nothing is ever assigned to it")
+                .help(format!("assign a value first, or say what it is: `let ${name} : int64;`"));
+        }
     }
 
     /// One program, in the current unit.
@@ -196,6 +211,7 @@ impl<'a> Checker<'a> {
         };
         let mut body = probe.map_or_else(crate::typed::Block::default, |p| self.probe_body(&p.body));
         self.initialise_hoisted(&mut body);
+        self.untyped.extend(self.scope.untyped());
         TypedProgram {
             kind: self.unit.kind,
             probes: self.unit.points.clone(),

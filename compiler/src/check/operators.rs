@@ -90,6 +90,18 @@ fn logic(and: bool, lhs: Expr, rhs: Expr, span: Span) -> Expr {
     Expr { kind, ty: Type::Bool, span }
 }
 
+/// A comparison of constants.
+fn holds<T: PartialOrd + ?Sized>(op: CmpOp, a: &T, b: &T) -> bool {
+    match op {
+        CmpOp::Eq => a == b,
+        CmpOp::Ne => a != b,
+        CmpOp::Lt => a < b,
+        CmpOp::Le => a <= b,
+        CmpOp::Gt => a > b,
+        CmpOp::Ge => a >= b,
+    }
+}
+
 /// The integer type of an operand of arithmetic; a user counts by its number.
 fn number(expr: &Expr) -> Option<IntType> {
     as_int(&expr.ty).or(match expr.ty {
@@ -122,6 +134,9 @@ impl Checker<'_> {
         if cond.ty.is_scalar() {
             return Some(cond);
         }
+        if let Some(text) = constant::string(&cond) {
+            return Some(constant::bool(!text.is_empty(), cond.span));
+        }
         let is = self.name(&cond.ty);
         let text = matches!(cond.ty, Type::Str(_));
         let report = self
@@ -137,6 +152,9 @@ impl Checker<'_> {
     pub(super) fn arithmetic(&mut self, op: BinOp, lhs: Expr, rhs: Expr, span: Span) -> Option<Expr> {
         if let (Some(a), Some(b)) = (constant::literal(&lhs), constant::literal(&rhs)) {
             return self.fold(op, a, b, span);
+        }
+        if let (Some(a), Some(b), BinOp::Add) = (constant::string(&lhs), constant::string(&rhs), op) {
+            return Some(constant::text(&[a, b].concat(), span));
         }
         match (&lhs.ty, &rhs.ty) {
             (Type::Ptr(..), r) if as_int(r).is_some() && matches!(op, BinOp::Add | BinOp::Sub) => {
@@ -228,22 +246,12 @@ impl Checker<'_> {
     /// `lhs op rhs` to bool.
     pub(super) fn compare(&mut self, op: CmpOp, lhs: Expr, rhs: Expr, span: Span) -> Option<Expr> {
         if let (Some(a), Some(b)) = (constant::literal(&lhs), constant::literal(&rhs)) {
-            let truth = match op {
-                CmpOp::Eq => a == b,
-                CmpOp::Ne => a != b,
-                CmpOp::Lt => a < b,
-                CmpOp::Le => a <= b,
-                CmpOp::Gt => a > b,
-                CmpOp::Ge => a >= b,
-            };
-            return Some(constant::bool(truth, span));
+            return Some(constant::bool(holds(op, &a, &b), span));
+        }
+        if let (Some(a), Some(b)) = (constant::string(&lhs), constant::string(&rhs)) {
+            return Some(constant::bool(holds(op, a, b), span));
         }
         let equality = matches!(op, CmpOp::Eq | CmpOp::Ne);
-        if let (Some(a), Some(b)) = (constant::string(&lhs), constant::string(&rhs))
-            && equality
-        {
-            return Some(constant::bool((a == b) == (op == CmpOp::Eq), span));
-        }
         let meet = match (&lhs.ty, &rhs.ty) {
             (Type::Ptr(..), other) if as_int(other).is_some() => Some(lhs.ty.clone()),
             (other, Type::Ptr(..)) if as_int(other).is_some() => Some(rhs.ty.clone()),
@@ -317,13 +325,12 @@ impl Checker<'_> {
                 if let Some(n) = constant::literal(&operand) {
                     // The complement of a literal is that of 64 bits.
                     let number = if negate { -n } else { constant::wrap(!n, IntType::U64) };
-                    if number >= i128::from(i64::MIN) {
-                        return Some(constant::int(number, span));
+                    if number < i128::from(i64::MIN) {
+                        self.error("overflow", "this number does not fit into 64 bits", span)
+                            .label("the least number is -9223372036854775808");
+                        return None;
                     }
-                }
-                // A cast literal is complemented in its own type.
-                if let (Some(n), Type::Int(int), false) = (constant::value(&operand), &operand.ty, negate) {
-                    return Some(constant::typed_int(!n, *int, span));
+                    return Some(constant::int(number, span));
                 }
                 let Some(int) = as_int(&operand.ty) else {
                     let is = self.name(&operand.ty);
@@ -332,11 +339,17 @@ impl Checker<'_> {
                         .also(operand.span, format!("this is {is}"));
                     return None;
                 };
-                let signed = negate || int.signed;
-                let ty = if signed { Type::I64 } else { Type::U64 };
+                // Signed numbers grow first; unsigned ones keep their width: `~(uint8)3` is 252.
+                let width = if int.signed { IntType::I64 } else { int };
+                let result = Type::Int(IntType { size: 8, signed: int.signed });
+                if let Some(n) = constant::value(&operand) {
+                    let number = constant::wrap(if negate { -n } else { !n }, width);
+                    return Some(constant::typed_int(number, IntType { size: 8, signed: int.signed }, span));
+                }
                 let op = if negate { UnOp::Neg } else { UnOp::BitNot };
-                let operand = convert(operand, &ty);
-                Some(Expr { kind: ExprKind::Unary(op, Box::new(operand)), ty, span })
+                let ty = Type::Int(width);
+                let kind = ExprKind::Unary(op, Box::new(convert(operand, &ty)));
+                Some(convert(Expr { kind, ty, span }, &result))
             }
         }
     }
@@ -361,6 +374,9 @@ impl Checker<'_> {
 
     /// Two values under a condition, in one type.
     pub(super) fn branches(&mut self, cond: Expr, then: Expr, otherwise: Expr, span: Span) -> Option<Expr> {
+        if let Some(n) = constant::value(&cond) {
+            return Some(if n != 0 { then } else { otherwise });
+        }
         let ty = match self.flow_of(&then).join(&self.flow_of(&otherwise)) {
             Ok(flow) => flow.ty(),
             Err(Conflict::ProbeName) => {
@@ -375,9 +391,6 @@ impl Checker<'_> {
                 return None;
             }
         };
-        if let Some(n) = constant::value(&cond) {
-            return Some(if n != 0 { then } else { otherwise });
-        }
         let (then, otherwise) = (convert(then, &ty), convert(otherwise, &ty));
         let kind = ExprKind::Ternary { cond: Box::new(cond), then: Box::new(then), otherwise: Box::new(otherwise) };
         Some(Expr { kind, ty, span })

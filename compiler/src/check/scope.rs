@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use tapline_grammar::span::Span;
 
-use super::flow::{Conflict, Flow};
+use super::flow::{Conflict, Fit, Flow};
 use super::{Checker, convert::zero};
 use crate::index::IndexVec;
 use crate::typed::{Block, Expr, Place, Stmt, StmtKind, TypedVar, VarId};
@@ -29,6 +29,12 @@ pub(crate) struct Var {
     pub flow: Option<Flow>,
     /// From `let $x : T`.
     pub declared: Option<Type>,
+    /// From `let $x : string`: as long as what it is given.
+    pub grows: bool,
+    /// From `&$x`.
+    pub addressed: bool,
+    /// Where its value is first asked for.
+    pub read: Option<Span>,
 }
 
 /// The variables of the program at hand.
@@ -74,6 +80,7 @@ impl Scope {
             name: var.name.clone(),
             ty: self.flow(id).map_or(Type::I64, |flow| flow.ty()),
             span: var.span,
+            addressed: var.addressed,
         });
         vars.collect::<Vec<_>>().into()
     }
@@ -88,7 +95,15 @@ impl Scope {
 
     /// A new variable of the current block.
     pub(super) fn declare(&mut self, name: &str, span: Span) -> VarId {
-        let id = self.vars.push(Var { name: name.to_owned(), span, flow: None, declared: None });
+        let id = self.vars.push(Var {
+            name: name.to_owned(),
+            span,
+            flow: None,
+            declared: None,
+            grows: false,
+            addressed: false,
+            read: None,
+        });
         let block = if self.hoisted.contains(name) { self.blocks.first_mut() } else { self.blocks.last_mut() };
         if let Some(block) = block {
             block.insert(name.to_owned(), id);
@@ -123,7 +138,15 @@ impl Scope {
     /// What is known about a variable's value: from the pass before, or from this one.
     pub(super) fn flow(&self, id: VarId) -> Option<Flow> {
         let known = self.known.get(id.0 as usize).and_then(Option::as_ref);
-        known.or_else(|| self.vars.get(id).and_then(|var| var.flow.as_ref())).cloned()
+        let var = self.vars.get(id);
+        let declared = || var.and_then(|var| var.declared.clone()).map(Flow::Of);
+        known.or_else(|| var.and_then(|var| var.flow.as_ref())).cloned().or_else(declared)
+    }
+
+    /// Variables that are read and never get a value.
+    pub(super) fn untyped(&self) -> Vec<(String, Span)> {
+        let vars = self.vars.iter().filter(|var| var.flow.is_none() && var.declared.is_none());
+        vars.filter_map(|var| Some((var.name.clone(), var.read?))).collect()
     }
 
     /// Names that are in sight.
@@ -143,23 +166,39 @@ impl Checker<'_> {
         let Some(var) = self.scope.var(id) else { return };
         let (name, first, declared) = (var.name.clone(), var.span, var.declared.clone());
         let before = var.flow.clone();
+        if let (Some(wants @ Type::Int(_)), Type::Bool) = (&declared, flow.ty()) {
+            let wants = wants.clone();
+            return self.misfit(id, &wants, &Type::Bool, span);
+        }
+        if let (Some(Type::Int(declared)), Some(given)) = (&declared, flow.integer())
+            && flow.fits(*declared) != Fit::No
+        {
+            if let Some(var) = self.scope.var_mut(id) {
+                var.flow = Some(Flow::Of(Type::Int(*declared)));
+            }
+            if flow.fits(*declared) == Fit::Cut {
+                let (is, wants) = (self.name(&Type::Int(given)), self.name(&Type::Int(*declared)));
+                self.warning("narrowing", format!("${name} is declared as {wants}, and is given {is}"), span)
+                    .label(format!("this is {is}"))
+                    .also(first, "declared here")
+                    .help(format!("cast it, when losing bits or the sign is meant: `({wants})…`"));
+            }
+            return;
+        }
         let joined = match &before {
             None => Ok(flow.clone()),
             Some(before) => before.join(flow),
         };
         match joined {
             Ok(joined) => {
-                let fits = declared.as_ref().is_none_or(|ty| joined.ty() == *ty);
+                let grows = self.scope.var(id).is_some_and(|var| var.grows) && matches!(joined.ty(), Type::Str(_));
+                let fits = grows || declared.as_ref().is_none_or(|ty| joined.ty() == *ty);
                 if fits {
                     if let Some(var) = self.scope.var_mut(id) {
                         var.flow = Some(joined);
                     }
-                } else {
-                    let (is, wants) = (self.name(&flow.ty()), declared.map(|ty| self.name(&ty)).unwrap_or_default());
-                    self.error("type-mismatch", format!("${name} is declared as {wants}, and {is} does not fit"), span)
-                        .label(format!("this is {is}"))
-                        .also(first, "declared here")
-                        .help(format!("cast it: `({wants})…`"));
+                } else if let Some(wants) = declared {
+                    self.misfit(id, &wants, &flow.ty(), span);
                 }
             }
             Err(Conflict::ProbeName) => self.wants_probe_text = true,
@@ -171,6 +210,17 @@ impl Checker<'_> {
                     .help("a variable has one type: use another name for the other value");
             }
         }
+    }
+
+    /// A value that does not go into a declared variable.
+    pub(super) fn misfit(&mut self, id: VarId, wants: &Type, is: &Type, span: Span) {
+        let Some(var) = self.scope.var(id) else { return };
+        let (name, first) = (var.name.clone(), var.span);
+        let (is, wants) = (self.name(is), self.name(wants));
+        self.error("type-mismatch", format!("${name} is declared as {wants}, and {is} does not fit"), span)
+            .label(format!("this is {is}"))
+            .also(first, "declared here")
+            .help(format!("cast it: `({wants})…`"));
     }
 
     /// Variables that outlive the block that assigns them begin as zero.

@@ -125,13 +125,13 @@ impl Checker<'_> {
     fn let_stmt(
         &mut self,
         var: &ast::Name,
-        ty: Option<&ast::TypeExpr>,
+        written: Option<&ast::TypeExpr>,
         init: Option<&ast::Expr>,
         span: Span,
         out: &mut Vec<Stmt>,
     ) {
         let value = init.map(|e| self.stored_value(e));
-        let declared = ty.map(|ty| self.type_expr(ty, None));
+        let declared = written.map(|ty| self.type_expr(ty, None));
         if let Some(id) = self.scope.find(&var.node) {
             let first = self.scope.var(id).map_or(span, |v| v.span);
             self.error("redeclared", format!("${} is declared already", var.node), var.span)
@@ -141,10 +141,12 @@ impl Checker<'_> {
         }
         let id = self.scope.declare(&var.node, var.span);
         if let Some(Some(ty)) = &declared {
+            let grows = matches!(ty, Type::Str(_)) && written.is_some_and(|written| written.suffixes.is_empty());
             if let Some(var) = self.scope.var_mut(id) {
                 var.declared = Some(ty.clone());
+                var.grows = grows;
+                var.flow = (!grows).then(|| super::Flow::Of(ty.clone()));
             }
-            self.flow_into_var(id, &super::Flow::Of(ty.clone()), span);
         }
         match value {
             Some(Some(value)) => out.extend(self.assign_var(id, value, span)),
@@ -227,14 +229,19 @@ impl Checker<'_> {
                 checker.error("range", format!("the ends of a range are numbers, not {is}"), e.span);
                 return None;
             }
-            Some(convert(value, &Type::I64))
+            Some(value)
         };
         let (start, end) = (bound(self, start), bound(self, end));
         let Some(id) = self.loop_variable(var) else { return };
-        self.flow_into_var(id, &super::Flow::Of(Type::I64), var.span);
+        if let (Some(start), Some(end)) = (&start, &end) {
+            let (first, last) = (self.flow_of(start), self.flow_of(end));
+            let counter = first.join(&last).unwrap_or(super::Flow::Of(Type::I64));
+            self.flow_into_var(id, &super::Flow::Of(counter.ty()), var.span);
+        }
         let body = self.loop_body(body);
         self.scope.leave();
         if let (Some(start), Some(end)) = (start, end) {
+            let (start, end) = (convert(start, &Type::I64), convert(end, &Type::I64));
             out.push(Stmt { kind: StmtKind::ForRange { var: id, start, end, body }, span });
         }
     }

@@ -147,13 +147,21 @@ impl Checker<'_> {
         match of {
             ast::TypeOrExpr::Type(ty) => self.type_expr(ty, None),
             ast::TypeOrExpr::Expr(expr) => {
+                // A macro's argument may be a type: `typeof(T)`.
+                if let ast::ExprKind::Type(ty) = &expr.kind {
+                    return self.type_expr(ty, None);
+                }
                 if let Some(name) = super::bare_name(expr)
                     && let Some(ty) = self.types.named(name)
                 {
                     return Some(ty);
                 }
-                let ty = self.value_expr(expr)?.ty;
-                Some(ty)
+                // A map by itself is what it holds, also an aggregation.
+                if let ast::ExprKind::Map { name, key } = &expr.kind {
+                    let (map, _) = self.map_access(name, key.as_deref(), expr.span)?;
+                    return Some(self.map_value(map, expr.span)?.ty());
+                }
+                Some(self.value_expr(expr)?.ty)
             }
         }
     }

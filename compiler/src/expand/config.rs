@@ -136,7 +136,9 @@ const VARIABLES: &[(&str, Kind)] = &[
         }),
     ),
     ("str_trunc_trailer", Kind::Text(|s, v| v.clone_into(&mut s.config.str_trunc_trailer))),
+    ("unstable_dw_ustack", Kind::Unused(UNSTABLE)),
     ("unstable_tseries", Kind::Word(UNSTABLE, |s, v| s.limits.time_series = !["error", "0", "false"].contains(&v))),
+    ("unstable_typeinfo", Kind::Unused(UNSTABLE)),
     ("use_blazesym", Kind::Unused(BOOLS)),
     ("max_type_res_iterations", Kind::Deprecated),
     ("symbol_source", Kind::Deprecated),
@@ -230,6 +232,10 @@ pub(super) fn settings(
     diagnostics: &mut Diagnostics,
 ) -> Settings {
     let mut settings = Settings::default();
+    if let [first, second, ..] = blocks {
+        let d = Diagnostic::error("config-twice", "a script has one config block", second.span);
+        diagnostics.push(d.label("second block").also(first.span, "first block"));
+    }
     for entry in blocks.iter().flat_map(|b| &b.entries) {
         let span = entry.name.span.to(entry.value.span);
         let text = match &entry.value.node {
@@ -280,12 +286,8 @@ fn assign(settings: &mut Settings, written: &str, value: &str, place: Place, dia
             Some(n) => set(settings, n).err().map(|complaint| bad(complaint.into())),
         },
         Kind::Bool(set) => match value {
-            "true" | "1" => {
-                set(settings, true);
-                None
-            }
-            "false" | "0" => {
-                set(settings, false);
+            word if truth(word).is_some() => {
+                set(settings, truth(word) == Some(true));
                 None
             }
             // As a number in a config block anything but 0 is true.
@@ -334,6 +336,15 @@ fn assign(settings: &mut Settings, written: &str, value: &str, place: Place, dia
         }
     };
     diagnostics.extend(problem);
+}
+
+/// The words for true and false, in any case.
+fn truth(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
 }
 
 /// A number; `true` and `false` count as 1 and 0.

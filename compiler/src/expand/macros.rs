@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use tapline_grammar::ast::{Block, Expr, ExprKind, MacroDef, MacroParam, Name, Stmt};
+use tapline_grammar::ast::{Block, Expr, ExprKind, MacroDef, MacroParam, Name, Stmt, StmtKind};
 use tapline_grammar::span::Span;
 
 use super::defines::{MAX_ADDED_NODES, MAX_DEPTH, measure};
@@ -33,9 +33,41 @@ impl Macros {
                 );
                 continue;
             }
+            check_definition(&def, diagnostics);
             others.push(def);
         }
         Self { by_name }
+    }
+}
+
+/// What a definition alone shows to be wrong.
+fn check_definition(def: &MacroDef, diagnostics: &mut Diagnostics) {
+    let mut names: Vec<&Name> = Vec::new();
+    for param in &def.params {
+        let (MacroParam::Var(name) | MacroParam::Map(name) | MacroParam::Expr(name)) = param;
+        if let Some(first) = names.iter().find(|n| n.node == name.node) {
+            let message = format!("the macro `{}` has two parameters named `{}`", def.name.node, name.node);
+            diagnostics.push(Diagnostic::error("macro-parameter", message, name.span).also(first.span, "first here"));
+        }
+        names.push(name);
+    }
+    let mut returns = Returns(None);
+    walk::block(&mut returns, &mut def.body.clone());
+    if let Some(span) = returns.0 {
+        let message = format!("the macro `{}` returns from the probe that uses it", def.name.node);
+        let d = Diagnostic::error("macro-return", message, span).label("`return` is not possible in a macro");
+        diagnostics.push(d.help("the value of a macro is its last expression, without a semicolon"));
+    }
+}
+
+/// The first `return` of a body.
+struct Returns(Option<Span>);
+
+impl Visitor for Returns {
+    fn stmt(&mut self, stmt: &mut Stmt) {
+        if matches!(stmt.kind, StmtKind::Return(_)) {
+            self.0.get_or_insert(stmt.span);
+        }
     }
 }
 
@@ -158,6 +190,12 @@ impl<'a> Expander<'a> {
                 }
                 (MacroParam::Map(p), ExprKind::Map { name, .. }) => {
                     bind.maps.insert(p.node.clone(), name);
+                }
+                // A map without key stands for its value, not for the map.
+                (MacroParam::Expr(p), kind @ ExprKind::Map { key: None, .. }) => {
+                    let value = Some(Box::new(Expr { kind, span: arg.span }));
+                    let kind = ExprKind::Block(Block { stmts: Vec::new(), value, span: arg.span });
+                    bind.exprs.insert(p.node.clone(), Expr { kind, span: arg.span });
                 }
                 (MacroParam::Expr(p), kind) => {
                     bind.exprs.insert(p.node.clone(), Expr { kind, span: arg.span });

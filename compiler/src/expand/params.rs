@@ -136,9 +136,9 @@ impl<'a> Substitute<'a> {
                     e.kind = ExprKind::Str(rest.to_vec());
                 } else {
                     let message = format!("the parameter `${n}` has {} bytes only", text.len());
-                    let d = Diagnostic::error("parameter-offset", message, span);
-                    self.diagnostics.push(d.label(format!("{skip} is past its end")));
-                    e.kind = ExprKind::Error;
+                    let d = Diagnostic::warning("parameter-offset", message, span);
+                    self.diagnostics.push(d.label(format!("{skip} is past its end: always empty")));
+                    e.kind = ExprKind::Str(Vec::new());
                 }
                 true
             }
@@ -159,7 +159,23 @@ impl<'a> Substitute<'a> {
             Some(ExprKind::Bool(b)) => b.to_string(),
             _ => String::new(),
         };
-        self.options.insert(name.clone(), shown);
+        let literal_default = match &default {
+            None | Some(ExprKind::Int { .. } | ExprKind::Str(_) | ExprKind::Bool(_)) => true,
+            Some(ExprKind::Unary { op: UnOp::Neg, expr }) => matches!(expr.kind, ExprKind::Int { .. }),
+            Some(_) => false,
+        };
+        if !literal_default {
+            let message = format!("the default of the option `--{name}` is not a literal");
+            let d = Diagnostic::error("getopt", message, rest.first().map_or(span, |e| e.span));
+            self.diagnostics.push(d.help("a default is a number, a string in quotes, `true` or `false`"));
+        }
+        if let Some(before) = self.options.insert(name.clone(), shown.clone())
+            && before != shown
+        {
+            let message = format!("the option `--{name}` has two defaults: `{before}` and `{shown}`");
+            let d = Diagnostic::error("getopt", message, span);
+            self.diagnostics.push(d.help("an option has one default wherever it is asked for"));
+        }
         let given = self.params.named.iter().rev().find(|(n, _)| *n == name).map(|(_, value)| value.clone());
         let Some(given) = given else {
             return Some(default.unwrap_or(ExprKind::Bool(false)));

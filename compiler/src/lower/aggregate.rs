@@ -171,6 +171,10 @@ impl FnLower<'_, '_> {
 
     /// Copies a value of a type from a place of any memory.
     pub(super) fn copy_from(&mut self, src: Loc, dst: Mem, ty: &Type) {
+        if has_strings(ty) {
+            // What lies behind a terminator must not come along: the copy may be a key.
+            return self.convert(src, ty, dst, ty);
+        }
         let size = self.m.size(ty);
         match src.space {
             AddrSpace::Bpf => self.copy(dst, src.mem, size),
@@ -214,8 +218,12 @@ impl FnLower<'_, '_> {
                 }
             }
             _ if from.ty.is_scalar() => {
-                // An integer as an array of the same size.
+                // An integer as an array of at least its size.
                 let value = self.scalar(from);
+                let size = self.m.size(to);
+                if size > self.m.size(&from.ty) {
+                    self.zero(dst, size);
+                }
                 self.store_scalar(dst, &from.ty, value);
             }
             _ => {
@@ -357,6 +365,11 @@ pub(super) fn chunk(rest: u32, align: u32) -> u32 {
         step /= 2;
     }
     step.max(1)
+}
+
+/// True for a tuple or record with a string inside.
+fn has_strings(ty: &Type) -> bool {
+    member_types(ty).iter().any(|member| matches!(member, Type::Str(_)) || has_strings(member))
 }
 
 /// Members of a tuple or record.

@@ -166,7 +166,7 @@ impl FnLower<'_, '_> {
                 }
                 Some(Captured::Address(at)) => {
                     let word = b.load(Width::W8, address, at);
-                    if declared.ty.is_scalar() {
+                    if matches!(self.vars.get(id), Some(Home::Register(_))) {
                         let v = b.variable();
                         b.set(v, word);
                         Home::Register(v)
@@ -174,8 +174,7 @@ impl FnLower<'_, '_> {
                         Home::Outer(word)
                     }
                 }
-                None if declared.ty.is_scalar() => Home::Register(b.variable()),
-                None => Home::Memory(b.slot(self.m.size(&declared.ty), 8, false)),
+                None => self.m.home(&mut b, declared),
             };
             homes.push(home);
         }

@@ -1,6 +1,6 @@
 //! Statements and control flow.
 
-use super::{FnLower, Home, Loop, Mem};
+use super::{FnLower, Loop, Mem};
 use crate::ir::{BinOp as Ir, Cond};
 use crate::typed::walk::Node;
 use crate::typed::{Block, Expr, ExprKind, Place, Stmt, StmtKind, VarId};
@@ -59,14 +59,14 @@ impl FnLower<'_, '_> {
             StmtKind::Update { place, op, value } => match place {
                 Place::Map { map, key } => self.map_update_op(*map, key.as_deref(), *op, value),
                 Place::Var(var) => {
-                    let Some(Home::Register(v)) = self.vars.get(*var).copied() else {
+                    let ty = self.variable_type(*var);
+                    if !ty.is_scalar() {
                         return self.internal("a compound assignment to an aggregate", stmt.span);
-                    };
-                    let ty = self.decls.get(*var).map_or(Type::I64, |var| var.ty.clone());
+                    }
                     let operand = self.scalar(value);
-                    let old = self.b.get(v);
+                    let old = self.read_variable(*var, &ty);
                     let new = self.arithmetic(*op, old, operand, &ty, value);
-                    self.b.set(v, new);
+                    self.write_variable(*var, &ty, new);
                 }
             },
             StmtKind::Aggregate { map, key, value } => self.fold(*map, key.as_ref(), value.as_ref()),
@@ -129,9 +129,10 @@ impl FnLower<'_, '_> {
         match place {
             Place::Map { map, key } => self.map_assign(*map, key.as_deref(), value),
             Place::Var(var) => {
-                if let Some(Home::Register(v)) = self.vars.get(*var).copied() {
+                let ty = self.variable_type(*var);
+                if ty.is_scalar() {
                     let value = self.scalar(value);
-                    return self.b.set(v, value);
+                    return self.write_variable(*var, &ty, value);
                 }
                 let Some(base) = self.variable_address(*var) else {
                     return self.internal("an unknown variable", value.span);

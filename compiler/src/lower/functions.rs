@@ -131,7 +131,7 @@ impl FnLower<'_, '_> {
         };
         for (var, word) in passed {
             match (inner.vars.get(var).copied(), function.vars.get(var)) {
-                (Some(Home::Register(v)), _) => inner.b.set(v, word),
+                (_, Some(declared)) if declared.ty.is_scalar() => inner.write_variable(var, &declared.ty, word),
                 (Some(Home::Memory(slot)), Some(declared)) => {
                     let base = inner.b.slot_addr(slot);
                     let from = Loc::bpf(Mem { base: word, offset: 0 });

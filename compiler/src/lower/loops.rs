@@ -3,7 +3,7 @@
 //! deep, a loop in the program gets a bound. No loop ends in silence: a bound that was reached is counted.
 
 use super::callback::captures;
-use super::{FnLower, Home, Loop};
+use super::{FnLower, Loop};
 use crate::ir::{BinOp as Ir, CallbackKind, Cond, Value, helpers};
 use crate::program::Counter;
 use crate::typed::{Block, Expr, ExprKind, VarId};
@@ -75,9 +75,7 @@ impl FnLower<'_, '_> {
             let index = params.first().copied().unwrap_or(Value(0));
             let i = inner.b.bin(Ir::Add, first, index);
             let shown = inner.normalise(i, &ty);
-            if let Some(Home::Register(v)) = inner.vars.get(var).copied() {
-                inner.b.set(v, shown);
-            }
+            inner.write_variable(var, &ty, shown);
             inner.block(body);
         });
         let n = self.b.get(count);
@@ -104,7 +102,7 @@ impl FnLower<'_, '_> {
         self.count(Counter::LoopBound { position, rounds: rounds.unsigned_abs() });
     }
 
-    fn variable_type(&self, var: VarId) -> Type {
+    pub(super) fn variable_type(&self, var: VarId) -> Type {
         self.decls.get(var).map_or(Type::Int(IntType::I64), |var| var.ty.clone())
     }
 
@@ -134,9 +132,6 @@ impl FnLower<'_, '_> {
 
     /// Constant rounds need no other bound.
     fn range_inline(&mut self, var: VarId, start: &Expr, end: &Expr, body: &Block, constant: Option<i64>) {
-        let Some(Home::Register(v)) = self.vars.get(var).copied() else {
-            return self.internal("a loop variable in memory", start.span);
-        };
         let ty = self.variable_type(var);
         let (at, turns) = (self.b.variable(), self.b.variable());
         let first = self.scalar(start);
@@ -160,7 +155,7 @@ impl FnLower<'_, '_> {
         self.b.enter(inside);
         let i = self.b.get(at);
         let shown = self.normalise(i, &ty);
-        self.b.set(v, shown);
+        self.write_variable(var, &ty, shown);
         self.inside_loop(Loop { exit: done, next }, constant.unwrap_or(LOOP_BOUND), body);
         let i = self.b.get(at);
         let i = self.b.bin_imm(Ir::Add, i, 1);

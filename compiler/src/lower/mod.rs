@@ -311,17 +311,16 @@ impl<'a> ModuleLower<'a> {
     }
 
     fn variables(&self, b: &mut FunctionBuilder, decls: &IndexVec<VarId, TypedVar>) -> IndexVec<VarId, Home> {
-        let homes: Vec<Home> = decls
-            .iter()
-            .map(|var| {
-                if var.ty.is_scalar() {
-                    Home::Register(b.variable())
-                } else {
-                    Home::Memory(b.slot(self.size(&var.ty), 8, false))
-                }
-            })
-            .collect();
-        homes.into()
+        decls.iter().map(|var| self.home(b, var)).collect::<Vec<Home>>().into()
+    }
+
+    /// Where a variable of this function lives.
+    fn home(&self, b: &mut FunctionBuilder, var: &TypedVar) -> Home {
+        if var.ty.is_scalar() && !var.addressed {
+            Home::Register(b.variable())
+        } else {
+            Home::Memory(b.slot(self.size(&var.ty), 8, false))
+        }
     }
 
     fn finish(mut self) -> Result<Lowered, Diagnostics> {

@@ -3,7 +3,7 @@
 use super::{FnLower, Home, Loc, Mem};
 use crate::ir::{self, BinOp as Ir, Block, Cond, Ext, Value, Width, helpers};
 use crate::program::Counter;
-use crate::typed::{BinOp, Bits, CmpOp, Expr, ExprKind, Place, UnOp};
+use crate::typed::{BinOp, Bits, CmpOp, Expr, ExprKind, Place, UnOp, VarId};
 use crate::types::{AddrSpace, IntType, Type};
 
 /// Representation of a scalar type in memory.
@@ -62,10 +62,7 @@ impl FnLower<'_, '_> {
         match &e.kind {
             ExprKind::Int(value) => self.b.iconst(*value),
             ExprKind::Context => self.ctx,
-            ExprKind::Var(var) => match self.vars.get(*var).copied() {
-                Some(Home::Register(v)) => self.b.get(v),
-                _ => self.load_place(e, None),
-            },
+            ExprKind::Var(var) => self.read_variable(*var, &e.ty),
             ExprKind::Field { bits, .. } => self.load_place(e, *bits),
             ExprKind::Deref(_) | ExprKind::Index { .. } | ExprKind::Element { .. } => self.load_place(e, None),
             ExprKind::MapGet { map, key } => self.map_get_scalar(*map, key.as_deref(), &e.ty),
@@ -101,6 +98,26 @@ impl FnLower<'_, '_> {
                 self.internal("an aggregate as a scalar", e.span);
                 self.b.iconst(0)
             }
+        }
+    }
+
+    /// The value of a scalar variable.
+    pub(super) fn read_variable(&mut self, var: VarId, ty: &Type) -> Value {
+        match self.vars.get(var).copied() {
+            Some(Home::Register(v)) => self.b.get(v),
+            _ => match self.variable_address(var) {
+                Some(base) => self.load_scalar(Loc::bpf(Mem { base, offset: 0 }), ty),
+                None => self.b.iconst(0),
+            },
+        }
+    }
+
+    /// Sets a scalar variable.
+    pub(super) fn write_variable(&mut self, var: VarId, ty: &Type, value: Value) {
+        if let Some(Home::Register(v)) = self.vars.get(var).copied() {
+            self.b.set(v, value);
+        } else if let Some(base) = self.variable_address(var) {
+            self.store_scalar(Mem { base, offset: 0 }, ty, value);
         }
     }
 
@@ -351,13 +368,10 @@ impl FnLower<'_, '_> {
     fn inc_dec(&mut self, place: &Place, delta: i64, prefix: bool, ty: &Type) -> Value {
         match place {
             Place::Var(var) => {
-                let Some(Home::Register(v)) = self.vars.get(*var).copied() else {
-                    return self.b.iconst(0);
-                };
-                let old = self.b.get(v);
+                let old = self.read_variable(*var, ty);
                 let sum = self.b.bin_imm(Ir::Add, old, delta);
                 let new = self.normalise(sum, ty);
-                self.b.set(v, new);
+                self.write_variable(*var, ty, new);
                 if prefix { new } else { old }
             }
             Place::Map { map, key } => {

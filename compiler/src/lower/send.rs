@@ -66,7 +66,7 @@ impl FnLower<'_, '_> {
         let flags = if exits { FORCE_WAKEUP } else { 0 };
         let tails: Option<u32> = args.iter().filter(|a| is_tail(&a.ty)).map(fixed_tail).sum();
         match tails {
-            Some(tail) if !args.iter().any(leaves_early) => {
+            Some(tail) if !args.iter().any(must_come_first) => {
                 let size = align_up(record.fixed_size.saturating_add(tail), 8);
                 self.send_in_place(action, &record, args, size, (flags, lost));
             }
@@ -212,10 +212,11 @@ fn fixed_tail(arg: &Expr) -> Option<u32> {
     }
 }
 
-/// True when evaluating may end the program, which must not happen between reserving and submitting.
-fn leaves_early(e: &Expr) -> bool {
+/// True when evaluating may end the program, which must not happen between reserving and submitting, or sends a record of its own, which
+/// comes before this one.
+fn must_come_first(e: &Expr) -> bool {
     e.any(&mut |node| {
         let Node::Stmt(stmt) = node else { return false };
-        matches!(stmt.kind, StmtKind::Return(_) | StmtKind::Break | StmtKind::Continue)
+        matches!(stmt.kind, StmtKind::Return(_) | StmtKind::Break | StmtKind::Continue | StmtKind::Send { .. })
     })
 }
