@@ -200,6 +200,7 @@ impl FnLower<'_, '_> {
             exit,
             result,
             loops: vec![Loop { exit: stop, next }],
+            mentions: self.mentions.clone(),
             probe: self.probe.clone(),
             temps: Temps::default(),
             depth: self.depth + 1,
@@ -235,31 +236,56 @@ fn is_verified_pointer(ty: &Type) -> bool {
     matches!(ty, Type::Ptr(_, AddrSpace::Ctx | AddrSpace::Bpf))
 }
 
-/// Variables that a body (and a condition) mentions, without its own, and whether they are assigned.
-pub(super) fn captures(body: &Block, cond: Option<&Expr>, own: Option<VarId>) -> Vec<(VarId, bool)> {
-    let mut found: Vec<(VarId, bool)> = Vec::new();
-    let mut visit = |node: Node<'_>| {
-        let mention = match node {
-            Node::Expr(Expr { kind: ExprKind::Var(v), .. }) => Some((*v, false)),
-            Node::Place(Place::Var(v)) => Some((*v, true)),
-            Node::Stmt(stmt) => match stmt.kind {
-                StmtKind::ForRange { var, .. } | StmtKind::ForMap { var, .. } => Some((var, true)),
-                _ => None,
-            },
-            _ => None,
-        };
-        if let Some((var, assigned)) = mention.filter(|(var, _)| Some(*var) != own) {
-            match found.iter_mut().find(|(known, _)| *known == var) {
-                Some((_, already)) => *already |= assigned,
-                None => found.push((var, assigned)),
+/// How often a function, or a part of it, mentions each of its variables, and which it assigns.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mentions(Vec<(u32, bool)>);
+
+impl Mentions {
+    /// Those of a body, and of a condition or predicate before it.
+    pub(super) fn of(body: &Block, cond: Option<&Expr>) -> Self {
+        let mut all = Self::default();
+        let mut visit = |node: Node<'_>| {
+            match node {
+                Node::Expr(Expr { kind: ExprKind::Var(var), .. }) => all.add(*var, false),
+                Node::Place(Place::Var(var)) => all.add(*var, true),
+                Node::Stmt(stmt) => match stmt.kind {
+                    StmtKind::ForRange { var, .. } | StmtKind::ForMap { var, .. } => all.add(var, true),
+                    _ => {}
+                },
+                Node::Place(_) | Node::Expr(_) => {}
             }
+            false
+        };
+        body.any(&mut visit);
+        if let Some(cond) = cond {
+            cond.any(&mut visit);
         }
-        false
-    };
-    body.any(&mut visit);
-    if let Some(cond) = cond {
-        cond.any(&mut visit);
+        all
     }
-    found.sort_unstable();
-    found
+
+    pub(super) fn add(&mut self, var: VarId, assigned: bool) {
+        let index = var.index();
+        if self.0.len() <= index {
+            self.0.resize(index + 1, (0, false));
+        }
+        if let Some((count, already)) = self.0.get_mut(index) {
+            *count += 1;
+            *already |= assigned;
+        }
+    }
+
+    fn count(&self, var: VarId) -> u32 {
+        self.0.get(var.index()).map_or(0, |(count, _)| *count)
+    }
+}
+
+impl FnLower<'_, '_> {
+    /// Variables that a loop shares with its surroundings, and whether it assigns them. One that is mentioned nowhere else belongs to a
+    /// single round: it is assigned before it is read there, or it would be one of the whole action and be zeroed at its start.
+    pub(super) fn captures(&self, body: &Block, cond: Option<&Expr>, own: Option<VarId>) -> Vec<(VarId, bool)> {
+        let inside = Mentions::of(body, cond);
+        let shared = |var: VarId| Some(var) != own && (1..self.mentions.count(var)).contains(&inside.count(var));
+        let all = inside.0.iter().enumerate().map(|(index, (_, assigned))| (VarId::new(index), *assigned));
+        all.filter(|(var, _)| shared(*var)).collect()
+    }
 }

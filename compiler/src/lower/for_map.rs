@@ -1,6 +1,5 @@
 //! `for ($kv : @map)`: the body becomes a callback of `bpf_for_each_map_elem`.
 
-use super::callback::captures;
 use super::{FnLower, Loc, Mem};
 use crate::ir::builder::FunctionBuilder;
 use crate::ir::{CallbackKind, FunctionKind, Value, helpers};
@@ -14,7 +13,7 @@ const VALUE: usize = 2;
 
 impl FnLower<'_, '_> {
     pub(super) fn for_map(&mut self, var: VarId, map: MapId, body: &Block) {
-        let frame = self.frame(&captures(body, None, Some(var)), None);
+        let frame = self.frame(&self.captures(body, None, Some(var)), None);
         let callback = self.callback(CallbackKind::ForEachMapElem, &frame, |inner, params, _| {
             let param = |n: usize| params.get(n).copied().unwrap_or(Value(0));
             inner.pair(var, map, param(KEY), param(VALUE));

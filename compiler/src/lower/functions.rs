@@ -3,6 +3,9 @@
 //! Scalars are passed in registers, everything else by the address of a copy that the callee copies again, since it may
 //! assign to its parameters. A result that is no scalar is written to memory of the caller, whose address is the first argument.
 
+use std::rc::Rc;
+
+use super::callback::Mentions;
 use super::temps::Temps;
 use super::{FnLower, Home, Loc, Mem};
 use crate::diagnostic::Diagnostic;
@@ -114,6 +117,8 @@ impl FnLower<'_, '_> {
         let vars = self.m.variables(&mut b, &function.vars);
         let passed: Vec<_> = function.params.iter().map(|&var| (var, next())).collect();
         let exit = b.block();
+        let mut mentions = Mentions::of(&function.body, None);
+        function.params.iter().for_each(|&param| mentions.add(param, true));
         let mut inner = FnLower {
             m: &mut *self.m,
             b,
@@ -124,6 +129,7 @@ impl FnLower<'_, '_> {
             exit,
             result,
             loops: Vec::new(),
+            mentions: Rc::new(mentions),
             probe: self.probe.clone(),
             temps: Temps::default(),
             depth: self.depth + 1,

@@ -2,7 +2,6 @@
 //! all others become callbacks of `bpf_loop`, which the verifier walks once. Where that helper is missing, or callbacks are nested too
 //! deep, a loop in the program gets a bound. No loop ends in silence: a bound that was reached is counted.
 
-use super::callback::captures;
 use super::{FnLower, Loop};
 use crate::ir::{BinOp as Ir, CallbackKind, Cond, Value, helpers};
 use crate::program::Counter;
@@ -23,7 +22,7 @@ impl FnLower<'_, '_> {
         if !self.may_call_back() {
             return self.while_inline(cond, body);
         }
-        let frame = self.frame(&captures(body, Some(cond), None), None);
+        let frame = self.frame(&self.captures(body, Some(cond), None), None);
         let callback = self.callback(CallbackKind::Loop, &frame, |inner, _, _| {
             let on = inner.b.block();
             let Some(stop) = inner.loops.last().map(|l| l.exit) else { return };
@@ -69,7 +68,7 @@ impl FnLower<'_, '_> {
         self.b.enter(few);
         self.b.jump(run);
         self.b.enter(run);
-        let frame = self.frame(&captures(body, None, Some(var)), Some(first));
+        let frame = self.frame(&self.captures(body, None, Some(var)), Some(first));
         let ty = self.variable_type(var);
         let callback = self.callback(CallbackKind::Loop, &frame, |inner, params, first| {
             let index = params.first().copied().unwrap_or(Value(0));

@@ -30,9 +30,11 @@ mod tests;
 mod unwind;
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use tapline_grammar::span::Span;
 
+use self::callback::Mentions;
 use self::temps::Temps;
 use crate::define_id;
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -295,6 +297,7 @@ impl<'a> ModuleLower<'a> {
                 exit,
                 result: None,
                 loops: Vec::new(),
+                mentions: Rc::new(Mentions::of(&program.body, program.predicate.as_ref())),
                 probe,
                 temps: Temps::default(),
                 depth: 0,
@@ -446,6 +449,8 @@ struct FnLower<'m, 'a> {
     /// Where `return` leaves its value; `None` where nobody takes it.
     result: Option<Home>,
     loops: Vec<Loop>,
+    /// Of the whole program or user function.
+    mentions: Rc<Mentions>,
     /// Names of the attach points, for counters.
     probe: String,
     temps: Temps,
