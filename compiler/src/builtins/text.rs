@@ -158,18 +158,19 @@ pub(super) fn strstr(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr>
     search(checker, call, haystack?, needle?)
 }
 
-/// Where the needle begins. The kernel follows each round of both loops, which bounds the strings that it lets search.
+/// Where the needle begins. The kernel follows each step of one comparison, which bounds a needle that is not constant.
 fn search(checker: &mut Checker<'_>, call: &Call<'_>, haystack: Expr, needle: Expr) -> Option<Expr> {
-    const MOST_ROUNDS: u32 = 1 << 16;
-    let capacity = |e: &Expr| if let Type::Str(n) = e.ty { n } else { 1 };
-    let (long, short) = (capacity(&haystack), capacity(&needle));
-    if text_literal(&needle).is_none() && long.saturating_mul(short) > MOST_ROUNDS {
-        let name = call.row.name;
+    const LONGEST_NEEDLE: u32 = 4096;
+    let short = if let Type::Str(n) = needle.ty { n } else { 1 };
+    if text_literal(&needle).is_none() && short > LONGEST_NEEDLE {
         checker
-            .error("string-length", format!("{name}() would search too long for the kernel"), call.span)
-            .also(haystack.span, format!("up to {long} bytes"))
-            .also(needle.span, format!("up to {short} bytes, known only while running"))
-            .help("shorten one of them: `str(pointer, 32)`");
+            .error(
+                "string-length",
+                format!("{}() looks for {LONGEST_NEEDLE} bytes at most", call.row.name),
+                needle.span,
+            )
+            .label(format!("up to {short} bytes, known only while running"))
+            .help("shorten it: `str(pointer, 32)`");
         return None;
     }
     Some(call.op(Op::Strstr, vec![haystack, needle], Type::I64))

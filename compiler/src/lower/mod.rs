@@ -45,7 +45,7 @@ use crate::program::{
     self, Action, ActionId, ActionKind, Config, Counter, Manifest, MapDesc, MapId, MapRole, ProgramDesc, ProgramKind,
 };
 use crate::target::{Arch, Feature, PidNamespace, Target};
-use crate::typed::{FnId, StmtKind, TypedMap, TypedProgram, TypedScript, TypedVar, VarId};
+use crate::typed::{ExprKind, FnId, Op, StmtKind, TypedMap, TypedProgram, TypedScript, TypedVar, VarId};
 use crate::types::layout::{self, TupleLayout};
 use crate::types::{AddrSpace, Type, value};
 
@@ -85,7 +85,7 @@ pub fn lower(
         start_time_ns: target.start_time_ns(),
         wall_offset_ns: target.wall_offset_ns(),
         // The kernel is asked only where it matters.
-        has_loops: script.programs.iter().any(has_loops) && target.has(Feature::Loop),
+        has_loops: wants_loops(script) && target.has(Feature::Loop),
         possible_cpus: target.possible_cpus(),
         pid_namespace: target.pid_namespace(),
     };
@@ -354,10 +354,18 @@ impl<'a> ModuleLower<'a> {
     }
 }
 
-fn has_loops(program: &TypedProgram) -> bool {
+/// True when something becomes a callback of `bpf_loop`.
+fn wants_loops(script: &TypedScript) -> bool {
     use crate::typed::walk::Node;
-    let is_loop = |kind: &StmtKind| matches!(kind, StmtKind::While { .. } | StmtKind::ForRange { .. });
-    program.body.any(&mut |node| matches!(node, Node::Stmt(stmt) if is_loop(&stmt.kind)))
+    let mut wants = |node: Node<'_>| match node {
+        Node::Stmt(stmt) => matches!(stmt.kind, StmtKind::While { .. } | StmtKind::ForRange { .. }),
+        Node::Expr(expr) => matches!(expr.kind, ExprKind::Call(Op::Strstr, _)),
+        Node::Place(_) => false,
+    };
+    let predicates = script.programs.iter().filter_map(|program| program.predicate.as_ref());
+    let bodies = script.programs.iter().map(|program| &program.body);
+    bodies.chain(script.functions.iter().map(|function| &function.body)).any(|body| body.any(&mut wants))
+        || predicates.into_iter().any(|predicate| predicate.any(&mut wants))
 }
 
 /// A message says where it was sent from.

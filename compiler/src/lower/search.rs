@@ -1,10 +1,24 @@
-//! Comparison and search of strings and bytes, loops whose bounds the verifier sees.
+//! Comparison and search of strings and bytes: loops whose bounds the verifier sees, or callbacks.
+
+use tapline_grammar::span::Span;
 
 use super::strings::{capacity_of, literal};
 use super::{FnLower, Mem};
-use crate::ir::{BinOp as Ir, Cond, Ext, Value, Width, helpers};
+use crate::diagnostic::Diagnostic;
+use crate::ir::builder::FunctionBuilder;
+use crate::ir::{BinOp as Ir, CallbackKind, Cond, Ext, Function, FunctionKind, Value, Width, helpers};
 use crate::typed::{Expr, ExprKind};
 use crate::types::{AddrSpace, Type};
+
+/// What a search hands to its callback.
+mod search {
+    /// Addresses of both strings.
+    pub const TEXT: i32 = 0;
+    pub const NEEDLE: i32 = 8;
+    /// The place, -1 until it is found.
+    pub const FOUND: i32 = 16;
+    pub const SIZE: u32 = 24;
+}
 
 impl FnLower<'_, '_> {
     /// 0 when the first `n` bytes are equal.
@@ -60,108 +74,39 @@ impl FnLower<'_, '_> {
         self.b.get(i)
     }
 
-    /// Where the needle begins, -1 if nowhere: naive search; both loops have constant bounds.
+    /// Where the needle begins, -1 if nowhere. Each place is tried by a callback of `bpf_loop`, which the verifier walks once.
     pub(super) fn position_of(&mut self, haystack: &Expr, needle: &Expr) -> Value {
-        let Some(needle) = literal(needle) else { return self.position_of_variable(haystack, needle) };
-        let capacity = capacity_of(&haystack.ty).max(1);
-        let temp = self.string_temp(&haystack.ty);
-        self.string_into(haystack, temp, capacity);
-        let (i, result) = (self.b.variable(), self.b.variable());
-        let (zero, nowhere) = (self.b.iconst(0), self.b.iconst(-1));
-        self.b.set(i, zero);
-        self.b.set(result, nowhere);
-        let (head, body, next, found, end) =
-            (self.b.block(), self.b.block(), self.b.block(), self.b.block(), self.b.block());
-        self.b.jump(head);
-        self.b.switch_to(head);
-        let n = self.b.get(i);
-        let last = i64::from(capacity) - needle.len() as i64;
-        self.b.branch_imm(Cond::SLt, n, last.max(0), body, end);
-        self.b.enter(body);
-        for (offset, byte) in needle.iter().enumerate() {
-            let on = self.b.block();
-            let at = self.byte_at(temp.at(offset as u32), n);
-            self.b.branch_imm(Cond::Eq, at, i64::from(*byte), on, next);
-            self.b.enter(on);
+        if !self.may_call_back() {
+            let message = "a search inside of so many loops is more than the kernel allows";
+            let help = "search before the innermost loop, and keep the result in a variable";
+            self.m.diagnostics.push(Diagnostic::error("too-complex", message, haystack.span).help(help));
+            return self.b.iconst(-1);
         }
-        self.b.jump(found);
-        self.b.enter(next);
-        let first = self.byte_at(temp, n);
-        let more = self.b.block();
-        self.b.branch_imm(Cond::Ne, first, 0, more, end);
-        self.b.enter(more);
-        let n = self.b.bin_imm(Ir::Add, n, 1);
-        self.b.set(i, n);
-        self.b.jump(head);
-        self.b.seal(head);
-        self.b.enter(found);
-        let n = self.b.get(i);
-        let n = self.unknown(n, temp);
-        self.b.set(result, n);
-        self.join(end);
-        self.b.get(result)
-    }
-
-    /// The same for a needle in memory.
-    fn position_of_variable(&mut self, haystack: &Expr, needle: &Expr) -> Value {
-        let (long, short) = (capacity_of(&haystack.ty).max(1), capacity_of(&needle.ty).max(1));
-        // Room for a needle at the last place.
+        let bytes = literal(needle);
+        let long = capacity_of(&haystack.ty).max(1);
+        let short = bytes.as_ref().map_or(capacity_of(&needle.ty).max(1), |bytes| bytes.len() as u32);
+        // Room for a needle at the last place: what is compared behind the terminator is not equal.
         let text = self.indexed_bytes(long.saturating_add(short).max(16));
-        self.zero(text, long.saturating_add(short).max(16));
         self.string_into(haystack, text, long);
-        let wanted = self.string_temp(&needle.ty);
-        self.string_into(needle, wanted, short);
-        let (i, j, result) = (self.b.variable(), self.b.variable(), self.b.variable());
-        let (zero, nowhere) = (self.b.iconst(0), self.b.iconst(-1));
-        self.b.set(i, zero);
-        self.b.set(result, nowhere);
-        let (head, body, inner) = (self.b.block(), self.b.block(), self.b.block());
-        let (look, compare, same) = (self.b.block(), self.b.block(), self.b.block());
-        let (next, more, found, end) = (self.b.block(), self.b.block(), self.b.block(), self.b.block());
-        self.b.jump(head);
-        self.b.switch_to(head);
-        let at = self.b.get(i);
-        self.b.branch_imm(Cond::ULt, at, i64::from(long), body, end);
-        self.b.enter(body);
-        self.b.set(j, zero);
-        self.b.jump(inner);
-        self.b.switch_to(inner);
-        let step = self.b.get(j);
-        self.b.branch_imm(Cond::ULt, step, i64::from(short), look, found);
-        self.b.enter(look);
-        let byte = self.byte_at(wanted, step);
-        self.b.branch_imm(Cond::Eq, byte, 0, found, compare);
-        self.b.enter(compare);
-        let place = self.b.bin(Ir::Add, at, step);
-        let own = self.byte_at(text, place);
-        self.b.branch(Cond::Eq, own, byte, same, next);
-        self.b.enter(same);
-        let step = self.b.bin_imm(Ir::Add, step, 1);
-        self.b.set(j, step);
-        self.b.jump(inner);
-        self.b.seal(inner);
-        self.b.enter(next);
-        let first = self.byte_at(text, at);
-        self.b.branch_imm(Cond::Ne, first, 0, more, end);
-        self.b.enter(more);
-        let on = self.b.bin_imm(Ir::Add, at, 1);
-        self.b.set(i, on);
-        self.b.jump(head);
-        self.b.seal(head);
-        self.b.enter(found);
-        let at = self.b.get(i);
-        let at = self.unknown(at, text);
-        self.b.set(result, at);
-        self.join(end);
-        self.b.get(result)
-    }
-
-    /// The same number, which the verifier cannot tell: it walks every turn of a loop with its own count, and would walk what
-    /// follows once for each. Eight bytes of memory that it knows nothing of are added and taken away.
-    fn unknown(&mut self, n: Value, memory: Mem) -> Value {
-        let any = self.b.load(Width::W8, memory.base, memory.offset);
-        let sum = self.b.bin(Ir::Add, n, any);
-        self.b.bin(Ir::Sub, sum, any)
+        let frame = self.b.pinned_slot(search::SIZE);
+        let frame = self.b.slot_addr(frame);
+        let at = self.addr(text);
+        self.b.store(Width::W8, frame, search::TEXT, at);
+        let nowhere = self.b.iconst(-1);
+        self.b.store(Width::W8, frame, search::FOUND, nowhere);
+        if bytes.is_none() {
+            let wanted = self.string_temp(&needle.ty);
+            self.string_into(needle, wanted, short);
+            let at = self.addr(wanted);
+            self.b.store(Width::W8, frame, search::NEEDLE, at);
+        }
+        let symbol = self.callback_symbol();
+        let step = try_place(symbol, self.b.span(), long, short, bytes.as_deref());
+        let step = self.m.module.functions.push(step);
+        let (places, function) = (self.b.iconst(i64::from(long)), self.b.func_addr(step));
+        let flags = self.b.iconst(0);
+        self.b.call(helpers::LOOP, &[places, function, frame, flags]);
+        self.b.load(Width::W8, frame, search::FOUND)
     }
 
     /// The first bytes of a value, or of what a pointer points to, in local memory of `most` bytes.
@@ -219,4 +164,60 @@ impl FnLower<'_, '_> {
         self.b.enter(end);
         self.b.get(result)
     }
+}
+
+/// The callback of a search: compares at one place, and ends the search when it is found or the text ends.
+fn try_place(symbol: String, span: Span, long: u32, short: u32, bytes: Option<&[u8]>) -> Function {
+    let (mut b, params) = FunctionBuilder::new(symbol, FunctionKind::Callback(CallbackKind::Loop), 2, span);
+    let param = |n: usize| params.get(n).copied().unwrap_or(Value(0));
+    let (index, frame) = (param(0), param(1));
+    let (within, differ, found, next, stop) = (b.block(), b.block(), b.block(), b.block(), b.block());
+    b.branch_imm(Cond::ULt, index, i64::from(long), within, stop);
+    b.enter(within);
+    let text = b.load(Width::W8, frame, search::TEXT);
+    let place = b.bin(Ir::Add, text, index);
+    if let Some(bytes) = bytes {
+        for (offset, byte) in (0..).zip(bytes) {
+            let on = b.block();
+            let own = b.load(Width::W1, place, offset);
+            b.branch_imm(Cond::Eq, own, i64::from(*byte), on, differ);
+            b.enter(on);
+        }
+        b.jump(found);
+    } else {
+        let needle = b.load(Width::W8, frame, search::NEEDLE);
+        let i = b.variable();
+        let zero = b.iconst(0);
+        b.set(i, zero);
+        let (head, look, compare, same) = (b.block(), b.block(), b.block(), b.block());
+        b.jump(head);
+        b.switch_to(head);
+        let n = b.get(i);
+        b.branch_imm(Cond::ULt, n, i64::from(short), look, found);
+        b.enter(look);
+        let at = b.bin(Ir::Add, needle, n);
+        let byte = b.load(Width::W1, at, 0);
+        b.branch_imm(Cond::Eq, byte, 0, found, compare);
+        b.enter(compare);
+        let at = b.bin(Ir::Add, place, n);
+        let own = b.load(Width::W1, at, 0);
+        b.branch(Cond::Eq, own, byte, same, differ);
+        b.enter(same);
+        let n = b.bin_imm(Ir::Add, n, 1);
+        b.set(i, n);
+        b.jump(head);
+        b.seal(head);
+    }
+    b.enter(differ);
+    let first = b.load(Width::W1, place, 0);
+    b.branch_imm(Cond::Eq, first, 0, stop, next);
+    b.enter(found);
+    b.store(Width::W8, frame, search::FOUND, index);
+    b.jump(stop);
+    for (block, result) in [(next, 0), (stop, 1)] {
+        b.enter(block);
+        let result = b.iconst(result);
+        b.ret(result);
+    }
+    b.finish()
 }

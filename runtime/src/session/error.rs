@@ -105,6 +105,9 @@ fn rejected(text: &str, log: &str, error: &io::Error, verbose: bool) -> Diagnost
     if let Some(limit) = limit(log, error) {
         return too_complex(log, limit, verbose);
     }
+    if let Some(helper) = missing_helper(log) {
+        return no_helper(log, helper);
+    }
     let mut d = Diagnostic::new(Severity::Internal, "rejected", text, None);
     if let Some(line) = script_line(log) {
         d.notes.push(format!("while checking {line}"));
@@ -131,6 +134,26 @@ fn limit(log: &str, error: &io::Error) -> Option<&'static str> {
     let said = LIMITS.iter().find(|(words, _)| log.contains(words)).map(|(_, meaning)| *meaning);
     said.or_else(|| {
         (error.raw_os_error() == Some(libc::E2BIG)).then_some("it has more instructions than the kernel takes")
+    })
+}
+
+/// The helper that the kernel does not have, or not for programs of this type: `unknown func bpf_x#1`, `program of this type
+/// cannot use helper bpf_x#1`.
+fn missing_helper(log: &str) -> Option<&str> {
+    let reason = reason(log)?;
+    let after = ["unknown func ", "cannot use helper "].iter().find_map(|words| reason.split_once(words))?.1;
+    after.split('#').next().filter(|name| name.starts_with("bpf_"))
+}
+
+/// What the script asks for is not there in this kernel.
+fn no_helper(log: &str, helper: &str) -> Diagnostic {
+    let mut d = Diagnostic::error("no-helper", format!("this kernel has no `{helper}` for such a probe"), None);
+    if let Some(line) = script_line(log) {
+        d.notes.push(format!("it is needed in {line}"));
+    }
+    d.help(match helper {
+        "bpf_override_return" => "override() needs a kernel that was built with CONFIG_BPF_KPROBE_OVERRIDE",
+        _ => "use another probe, or a newer kernel",
     })
 }
 
@@ -214,6 +237,25 @@ processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_stat
         assert_eq!(d.severity, Severity::Internal);
         assert_eq!(d.notes.len(), 2);
         assert!(error.to_diagnostic(true).notes.iter().any(|n| n.contains("processed 2 insns")));
+    }
+
+    #[test]
+    fn a_helper_that_the_kernel_lacks_is_no_bug() {
+        for words in
+            ["unknown func bpf_override_return#58", "program of this type cannot use helper bpf_override_return#58"]
+        {
+            let log =
+                format!("; override(1); @ a.bt:2\n5: (85) call bpf_override_return#58\n{words}\nprocessed 6 insns\n");
+            let error = io::Error::from_raw_os_error(libc::EINVAL);
+            let d = SessionError::Rejected { program: "p0".into(), error, log }.to_diagnostic(false);
+            let shown = render(&d, &SourceMap::default(), Colour::Never);
+            assert!(
+                shown.starts_with("error[no-helper]: this kernel has no `bpf_override_return` for such a probe"),
+                "{shown}"
+            );
+            assert!(shown.contains("it is needed in a.bt:2: override(1);"), "{shown}");
+            assert!(shown.contains("CONFIG_BPF_KPROBE_OVERRIDE"), "{shown}");
+        }
     }
 
     #[test]

@@ -380,9 +380,10 @@ impl Grower {
                 Node::new("number", "1", &format!("((int64)§ {op} {by})"), vec![value])
             }
             8 => {
-                let op = self.pick(&["-", "~", "+"]).unwrap_or("-");
+                // The complement of a literal is one of 64 bits without a sign, which has no negative.
+                let form = self.pick(&["(-(int64)§)", "(~§)", "(+§)"]).unwrap_or("(~§)");
                 let value = self.number(next);
-                Node::new("number", "1", &format!("({op}§)"), vec![value])
+                Node::new("number", "1", form, vec![value])
             }
             9 | 10 => {
                 let ty = self.int();
