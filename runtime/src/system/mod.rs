@@ -285,6 +285,19 @@ fn select<'a>(names: impl Iterator<Item = &'a str>, pattern: &str) -> Vec<String
     found
 }
 
+/// Finds a program or library as a script names it, and reads something of it; its absolute path comes with that.
+fn read_binary<T>(file: &str, read: impl Fn(&Path) -> Result<T, ElfError>) -> Result<(String, T), TargetError> {
+    let path = binaries::find(file).ok_or(TargetError::NotFound)?;
+    let path = std::path::absolute(&path).unwrap_or(path);
+    let found = read(&path).map_err(|error| match error {
+        ElfError::Io(error) => tracefs::target_error(&path, &error),
+        ElfError::Malformed(why) => TargetError::Malformed(format!("{}: {why}", path.display())),
+    })?;
+    let path =
+        path.into_os_string().into_string().map_err(|_| TargetError::Malformed("its path is not UTF-8".into()))?;
+    Ok((path, found))
+}
+
 /// The processor that we run on.
 pub const ARCH: Arch = if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 };
 
@@ -340,26 +353,12 @@ impl Target for System {
     }
 
     fn user_functions(&self, file: &str, pattern: &str) -> Result<UserBinary, TargetError> {
-        let path = binaries::find(file).ok_or(TargetError::NotFound)?;
-        let path = std::path::absolute(&path).unwrap_or(path);
-        let symbols = ElfSymbols::load(&path).map_err(|error| match error {
-            ElfError::Io(error) => tracefs::target_error(&path, &error),
-            ElfError::Malformed(why) => TargetError::Malformed(format!("{}: {why}", path.display())),
-        })?;
-        let path =
-            path.into_os_string().into_string().map_err(|_| TargetError::Malformed("its path is not UTF-8".into()))?;
+        let (path, symbols) = read_binary(file, ElfSymbols::load)?;
         Ok(UserBinary { path, functions: binaries::functions(&symbols, pattern) })
     }
 
     fn usdt_probes(&self, file: &str) -> Result<UsdtBinary, TargetError> {
-        let path = binaries::find(file).ok_or(TargetError::NotFound)?;
-        let path = std::path::absolute(&path).unwrap_or(path);
-        let probes = usdt::load(&path).map_err(|error| match error {
-            ElfError::Io(error) => tracefs::target_error(&path, &error),
-            ElfError::Malformed(why) => TargetError::Malformed(format!("{}: {why}", path.display())),
-        })?;
-        let path =
-            path.into_os_string().into_string().map_err(|_| TargetError::Malformed("its path is not UTF-8".into()))?;
+        let (path, probes) = read_binary(file, usdt::load)?;
         Ok(UsdtBinary { path, probes })
     }
 
