@@ -145,6 +145,17 @@ impl fmt::Display for HeaderError {
     }
 }
 
+/// A file of the repository, or with `debian:` one of the tools of Debian's bpftrace packages, which `tests/run` fetches.
+pub fn source_path(cases: &Path, source: &str) -> PathBuf {
+    match source.strip_prefix("debian:") {
+        Some(tool) => {
+            let cache = std::env::var_os("TAPLINE_CACHE").unwrap_or_else(|| "/var/cache/tapline-tests".into());
+            PathBuf::from(cache).join("tools").join(tool)
+        }
+        None => cases.join("../..").join(source),
+    }
+}
+
 /// Every case file below `root`, sorted by name, with the name of its case.
 pub fn find(root: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();

@@ -301,6 +301,9 @@ fn wait_attached(attached: &Receiver<()>, child: &mut Guard, deadline: Instant) 
 }
 
 /// Has the tool write the object of a run's script to `object`, without running it; false when the script has none because
+/// Truths that are addresses in a running workload, as scripts name them.
+pub const PLACES_OF_A_PROCESS: &[&str] = &["{{$watched}}", "{{$add_address}}"];
+
 /// it is refused. Pids and ports are stand-ins: they are only compared with.
 pub fn emit_object(case: &Case, run: &Run, tool: &Tool, object: &Path) -> Result<bool, String> {
     let scratch = Scratch::new(case, run).map_err(|error| format!("scratch folder: {error}"))?;

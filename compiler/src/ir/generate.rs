@@ -110,7 +110,7 @@ pub fn module(seed: u64) -> Module {
         flags: 0,
     });
     let mut random = Random(seed);
-    let kind = FunctionKind::Program { section: "raw_tp", reentrant: random.below(4) == 0 };
+    let kind = FunctionKind::Program { section: "raw_tp".into(), reentrant: random.below(4) == 0 };
     let (mut b, params) = FunctionBuilder::new("p0".into(), kind, 1, Span::default());
     let slot = b.slot(SLOT_BYTES, 8, random.below(4) == 0);
     let slot = b.slot_addr(slot);

@@ -8,6 +8,8 @@
 // Indexing here is of `IndexVec`s by ids of the function at hand; slices are opened with `get`.
 #![allow(clippy::indexing_slicing)]
 
+use std::borrow::Cow;
+
 use tapline_grammar::span::Span;
 
 pub mod builder;
@@ -120,10 +122,10 @@ pub struct Function {
 /// What a function is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FunctionKind {
-    /// Loaded and attached; the ELF section name, for instance `kprobe`, `tracepoint`, `raw_tp`, `perf_event`.
+    /// Loaded and attached; the ELF section name, for instance `kprobe`, `tracepoint`, `raw_tp`, `perf_event`, `fentry/vfs_read`.
     Program {
         /// Section.
-        section: &'static str,
+        section: Cow<'static, str>,
         /// The kernel may run the program again on the same CPU before it ends: scratch slots must be claimed.
         reentrant: bool,
     },

@@ -220,12 +220,15 @@ fn function_head(words: &mut Words<'_>) -> Result<Function> {
     let kind = match words.word("a kind of function")? {
         "program" => {
             let name = words.word("a section")?;
-            let section = SECTIONS.iter().find(|s| **s == name).ok_or(ParseErrorKind::Expected("a section"))?;
+            let kind = name.split('/').next().unwrap_or(name);
+            if !SECTIONS.contains(&kind) {
+                return Err(ParseErrorKind::Expected("a section"));
+            }
             let reentrant = words.peek() == Some("reentrant");
             if reentrant {
                 words.next();
             }
-            FunctionKind::Program { section, reentrant }
+            FunctionKind::Program { section: name.to_owned().into(), reentrant }
         }
         "sub" => FunctionKind::Sub,
         "callback" => FunctionKind::Callback(words.key(words::CALLBACK)?),

@@ -29,6 +29,7 @@ mod temps;
 mod tests;
 mod unwind;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -42,7 +43,8 @@ use crate::index::IndexVec;
 use crate::ir::builder::{FunctionBuilder, Variable};
 use crate::ir::{self, Block, FuncId, FunctionKind, MapDef, MapKind, Slot, Value, Width};
 use crate::program::{
-    self, Action, ActionId, ActionKind, Config, Counter, Manifest, MapDesc, MapId, MapRole, ProgramDesc, ProgramKind,
+    self, Action, ActionId, ActionKind, Attach, Config, Counter, Manifest, MapDesc, MapId, MapRole, ProgramDesc,
+    ProgramKind,
 };
 use crate::target::{Arch, Feature, PidNamespace, Target};
 use crate::typed::{ExprKind, FnId, Op, StmtKind, TypedMap, TypedProgram, TypedScript, TypedVar, VarId};
@@ -271,7 +273,7 @@ impl<'a> ModuleLower<'a> {
     fn program(&mut self, index: usize, program: &TypedProgram) {
         let (section, reentrant) = section(program.kind);
         let symbol = format!("p{index}");
-        let kind = FunctionKind::Program { section, reentrant };
+        let kind = FunctionKind::Program { section: self.section_of(section, program), reentrant };
         let probe = program
             .probes
             .iter()
@@ -311,6 +313,16 @@ impl<'a> ModuleLower<'a> {
             f.missed_counter = Some(counter.0);
         }
         self.programs.push(ProgramDesc { symbol, kind: program.kind, probes: program.probes.clone() });
+    }
+
+    /// The section's name with what the program is for, where loaders look for it there: programs that BTF describes.
+    fn section_of(&self, section: &'static str, program: &TypedProgram) -> Cow<'static, str> {
+        let target = match program.probes.first().and_then(|id| self.script.probes.get(*id)).map(|p| &p.attach) {
+            Some(Attach::Function { function, .. }) => function,
+            Some(Attach::Iter { name, .. }) => name,
+            _ => return section.into(),
+        };
+        format!("{section}/{target}").into()
     }
 
     fn variables(&self, b: &mut FunctionBuilder, decls: &IndexVec<VarId, TypedVar>) -> IndexVec<VarId, Home> {

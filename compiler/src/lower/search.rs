@@ -11,7 +11,7 @@ use crate::typed::{Expr, ExprKind};
 use crate::types::{AddrSpace, Type};
 
 /// What a search hands to its callback.
-mod search {
+mod state {
     /// Addresses of both strings.
     pub const TEXT: i32 = 0;
     pub const NEEDLE: i32 = 8;
@@ -88,17 +88,17 @@ impl FnLower<'_, '_> {
         // Room for a needle at the last place: what is compared behind the terminator is not equal.
         let text = self.indexed_bytes(long.saturating_add(short).max(16));
         self.string_into(haystack, text, long);
-        let frame = self.b.pinned_slot(search::SIZE);
+        let frame = self.b.pinned_slot(state::SIZE);
         let frame = self.b.slot_addr(frame);
         let at = self.addr(text);
-        self.b.store(Width::W8, frame, search::TEXT, at);
+        self.b.store(Width::W8, frame, state::TEXT, at);
         let nowhere = self.b.iconst(-1);
-        self.b.store(Width::W8, frame, search::FOUND, nowhere);
+        self.b.store(Width::W8, frame, state::FOUND, nowhere);
         if bytes.is_none() {
             let wanted = self.string_temp(&needle.ty);
             self.string_into(needle, wanted, short);
             let at = self.addr(wanted);
-            self.b.store(Width::W8, frame, search::NEEDLE, at);
+            self.b.store(Width::W8, frame, state::NEEDLE, at);
         }
         let symbol = self.callback_symbol();
         let step = try_place(symbol, self.b.span(), long, short, bytes.as_deref());
@@ -106,7 +106,7 @@ impl FnLower<'_, '_> {
         let (places, function) = (self.b.iconst(i64::from(long)), self.b.func_addr(step));
         let flags = self.b.iconst(0);
         self.b.call(helpers::LOOP, &[places, function, frame, flags]);
-        self.b.load(Width::W8, frame, search::FOUND)
+        self.b.load(Width::W8, frame, state::FOUND)
     }
 
     /// The first bytes of a value, or of what a pointer points to, in local memory of `most` bytes.
@@ -174,7 +174,7 @@ fn try_place(symbol: String, span: Span, long: u32, short: u32, bytes: Option<&[
     let (within, differ, found, next, stop) = (b.block(), b.block(), b.block(), b.block(), b.block());
     b.branch_imm(Cond::ULt, index, i64::from(long), within, stop);
     b.enter(within);
-    let text = b.load(Width::W8, frame, search::TEXT);
+    let text = b.load(Width::W8, frame, state::TEXT);
     let place = b.bin(Ir::Add, text, index);
     if let Some(bytes) = bytes {
         for (offset, byte) in (0..).zip(bytes) {
@@ -185,7 +185,7 @@ fn try_place(symbol: String, span: Span, long: u32, short: u32, bytes: Option<&[
         }
         b.jump(found);
     } else {
-        let needle = b.load(Width::W8, frame, search::NEEDLE);
+        let needle = b.load(Width::W8, frame, state::NEEDLE);
         let i = b.variable();
         let zero = b.iconst(0);
         b.set(i, zero);
@@ -212,7 +212,7 @@ fn try_place(symbol: String, span: Span, long: u32, short: u32, bytes: Option<&[
     let first = b.load(Width::W1, place, 0);
     b.branch_imm(Cond::Eq, first, 0, stop, next);
     b.enter(found);
-    b.store(Width::W8, frame, search::FOUND, index);
+    b.store(Width::W8, frame, state::FOUND, index);
     b.jump(stop);
     for (block, result) in [(next, 0), (stop, 1)] {
         b.enter(block);

@@ -90,7 +90,7 @@ pub fn emit(code: &Code, module: &Module, lines: &dyn LineTable) -> Result<Vec<u
 }
 
 struct CodeSection {
-    name: &'static str,
+    name: String,
     id: SectionId,
     info: btf::SectionInfo,
 }
@@ -175,7 +175,7 @@ impl Writer<'_> {
         (self.btf.strukt("", size, &members), size)
     }
 
-    fn section(&mut self, name: &'static str) -> usize {
+    fn section(&mut self, name: &str) -> usize {
         if let Some(at) = self.sections.iter().position(|s| s.name == name) {
             return at;
         }
@@ -189,7 +189,7 @@ impl Writer<'_> {
             )
         };
         let info = btf::SectionInfo { name: self.btf.string(name), ..btf::SectionInfo::default() };
-        self.sections.push(CodeSection { name, id, info });
+        self.sections.push(CodeSection { name: name.to_owned(), id, info });
         self.sections.len() - 1
     }
 
@@ -207,7 +207,7 @@ impl Writer<'_> {
                 return Err(Diagnostic::internal(format!("`{}` cannot name a function", func.symbol), func.span));
             }
             let name = match &func.kind {
-                FunctionKind::Program { section, .. } => *section,
+                FunctionKind::Program { section, .. } => section.as_ref(),
                 FunctionKind::Sub | FunctionKind::Callback(_) => ".text",
             };
             let at = self.section(name);

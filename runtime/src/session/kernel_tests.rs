@@ -34,7 +34,7 @@ fn privileged() -> bool {
 
 /// A program that sends one record (an action and a number) and counts itself in `@n`.
 fn sender(symbol: &str, section: &'static str, action: ActionId, number: i64) -> Function {
-    let kind = FunctionKind::Program { section, reentrant: false };
+    let kind = FunctionKind::Program { section: section.into(), reentrant: false };
     let (mut b, _) = FunctionBuilder::new(symbol.into(), kind, 1, Span::default());
     let key = b.slot(4, 4, false);
     let key = b.slot_addr(key);

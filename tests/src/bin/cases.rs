@@ -118,17 +118,6 @@ struct Job {
     work: Result<(Case, Run), String>,
 }
 
-/// A file of the repository, or with `debian:` one of the tools of Debian's bpftrace packages, which `tests/run` fetches.
-fn source_path(cases: &Path, source: &str) -> PathBuf {
-    match source.strip_prefix("debian:") {
-        Some(tool) => {
-            let cache = std::env::var_os("TAPLINE_CACHE").unwrap_or_else(|| "/var/cache/tapline-tests".into());
-            PathBuf::from(cache).join("tools").join(tool)
-        }
-        None => cases.join("../..").join(source),
-    }
-}
-
 fn jobs(options: &Options) -> Result<Vec<Job>, String> {
     let texts = case::texts(&options.cases).map_err(|error| format!("{}: {error}", options.cases.display()))?;
     let mut jobs = Vec::new();
@@ -142,7 +131,7 @@ fn jobs(options: &Options) -> Result<Vec<Job>, String> {
                     let name = if run.name.is_empty() { name.clone() } else { format!("{name}:{}", run.name) };
                     let mut problem = None;
                     if let Some(source) = &run.source {
-                        match std::fs::read_to_string(source_path(&options.cases, source)) {
+                        match std::fs::read_to_string(case::source_path(&options.cases, source)) {
                             Ok(text) => case.body = text,
                             Err(error) => problem = Some(format!("{source}: {error}")),
                         }
