@@ -74,10 +74,9 @@ impl FnLower<'_, '_> {
             };
             captured.push((var, place));
         }
-        let words = self.b.slot(scalars as u32, 8, true);
-        let words = self.b.slot_addr(words);
-        let slot = self.b.pinned_slot(addresses as u32);
-        let address = self.b.slot_addr(slot);
+        let words = self.indexed_bytes(scalars as u32);
+        let words = self.addr(words);
+        let address = self.pinned(addresses as u32);
         let ctx = self.ctx;
         self.b.store(Width::W8, address, CONTEXT, ctx);
         self.b.store(Width::W8, address, WORDS, words);

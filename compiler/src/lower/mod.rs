@@ -36,7 +36,7 @@ use std::rc::Rc;
 use tapline_grammar::span::Span;
 
 use self::callback::Mentions;
-use self::temps::Temps;
+use self::temps::{Temps, Use};
 use crate::define_id;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::index::IndexVec;
@@ -505,14 +505,20 @@ impl FnLower<'_, '_> {
 
     /// Local memory for the rest of the statement, aligned for the widest access that fits.
     fn temp_bytes(&mut self, size: u32) -> Mem {
-        let slot = self.temps.take(&mut self.b, size, false);
+        let slot = self.temps.take(&mut self.b, size, Use::Constant);
         Mem { base: self.b.slot_addr(slot), offset: 0 }
     }
 
     /// The same, to be accessed at offsets that are not constant.
     fn indexed_bytes(&mut self, size: u32) -> Mem {
-        let slot = self.temps.take(&mut self.b, size, true);
+        let slot = self.temps.take(&mut self.b, size, Use::Indexed);
         Mem { base: self.b.slot_addr(slot), offset: 0 }
+    }
+
+    /// The address of local memory to hand to a callback.
+    fn pinned(&mut self, size: u32) -> Value {
+        let slot = self.temps.take(&mut self.b, size, Use::Pinned);
+        self.b.slot_addr(slot)
     }
 
     fn zero(&mut self, dst: Mem, len: u32) {

@@ -88,15 +88,18 @@ impl FnLower<'_, '_> {
         // Room for a needle at the last place: what is compared behind the terminator is not equal.
         let text = self.indexed_bytes(long.saturating_add(short).max(16));
         self.string_into(haystack, text, long);
-        let frame = self.b.pinned_slot(state::SIZE);
-        let frame = self.b.slot_addr(frame);
+        let wanted = bytes.is_none().then(|| {
+            let wanted = self.string_temp(&needle.ty);
+            self.string_into(needle, wanted, short);
+            wanted
+        });
+        let mark = self.temps.mark();
+        let frame = self.pinned(state::SIZE);
         let at = self.addr(text);
         self.b.store(Width::W8, frame, state::TEXT, at);
         let nowhere = self.b.iconst(-1);
         self.b.store(Width::W8, frame, state::FOUND, nowhere);
-        if bytes.is_none() {
-            let wanted = self.string_temp(&needle.ty);
-            self.string_into(needle, wanted, short);
+        if let Some(wanted) = wanted {
             let at = self.addr(wanted);
             self.b.store(Width::W8, frame, state::NEEDLE, at);
         }
@@ -106,7 +109,10 @@ impl FnLower<'_, '_> {
         let (places, function) = (self.b.iconst(i64::from(long)), self.b.func_addr(step));
         let flags = self.b.iconst(0);
         self.b.call(helpers::LOOP, &[places, function, frame, flags]);
-        self.b.load(Width::W8, frame, state::FOUND)
+        let found = self.b.load(Width::W8, frame, state::FOUND);
+        // One statement may search often.
+        self.temps.release(mark);
+        found
     }
 
     /// The first bytes of a value, or of what a pointer points to, in local memory of `most` bytes.

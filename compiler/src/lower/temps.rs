@@ -17,20 +17,37 @@ pub(super) struct Temps {
 struct Temp {
     slot: Slot,
     size: u32,
-    indexed: bool,
+    usage: Use,
+}
+
+/// How memory is accessed, which says where it lies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// At constant offsets.
+    Constant,
+    /// At any offset.
+    Indexed,
+    /// Handed to a callback: on the stack.
+    Pinned,
 }
 
 impl Temps {
     /// A slot of at least `size` bytes.
-    pub(super) fn take(&mut self, b: &mut FunctionBuilder, size: u32, indexed: bool) -> Slot {
+    pub(super) fn take(&mut self, b: &mut FunctionBuilder, size: u32, usage: Use) -> Slot {
         let size = size.max(1).next_multiple_of(if size > 4 { 8 } else { 1 });
         // Small ones lie on the stack, where a larger slot than needed would be a waste; those of any offset lie in scratch memory, where one
         // can grow to serve all.
-        let fits = |t: &Temp| t.indexed == indexed && (indexed || t.size == size);
+        let fits = |t: &Temp| t.usage == usage && (usage == Use::Indexed || t.size == size);
         let best = self.free.iter().enumerate().filter(|(_, t)| fits(t)).max_by_key(|(_, t)| t.size.min(size));
         let mut temp = match best.map(|(at, _)| at) {
             Some(at) => self.free.swap_remove(at),
-            None => Temp { slot: b.slot(size, size.clamp(1, 8).next_power_of_two(), indexed), size, indexed },
+            None => {
+                let slot = match usage {
+                    Use::Pinned => b.pinned_slot(size),
+                    _ => b.slot(size, size.clamp(1, 8).next_power_of_two(), usage == Use::Indexed),
+                };
+                Temp { slot, size, usage }
+            }
         };
         if temp.size < size {
             b.grow_slot(temp.slot, size);

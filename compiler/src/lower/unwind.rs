@@ -90,8 +90,7 @@ impl FnLower<'_, '_> {
         self.b.branch_imm(Cond::Ne, found, 0, known, unknown);
 
         self.b.enter(known);
-        let state = self.b.pinned_slot(frame::SIZE);
-        let state = self.b.slot_addr(state);
+        let state = self.pinned(frame::SIZE);
         self.b.store(Width::W8, state, frame::FRAMES, frames);
         for (from, to) in [(process::FIRST, frame::FIRST), (process::COUNT, frame::MAPPINGS)] {
             let word = self.b.load(Width::W4, found, from);
