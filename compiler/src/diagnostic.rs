@@ -4,7 +4,7 @@ use tapline_grammar::SyntaxError;
 use tapline_grammar::span::Span;
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     /// Additional information, shown with `-v`.
     Note,
@@ -17,7 +17,7 @@ pub enum Severity {
 }
 
 /// A message about a place in the script.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Diagnostic {
     /// How bad it is.
     pub severity: Severity,

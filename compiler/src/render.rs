@@ -2,7 +2,10 @@
 //! help. The only place that formats a diagnostic; nothing is printed here.
 //!
 //! Script text is untrusted and ends on a terminal: control characters, escape sequences and bidirectional overrides are replaced, and
-//! byte offsets stay what they were.
+//! byte offsets stay what they were. Lines and numbers of messages without end are cut: a script may have been written by a program.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 
 use codespan_reporting::diagnostic::{Diagnostic as Report, Label, Severity as Level};
 use codespan_reporting::files::{Error as FilesError, Files};
@@ -22,11 +25,18 @@ pub enum Colour {
     Ansi,
 }
 
+/// A longer line is shown around what the message is about.
+const LONGEST_LINE: usize = 400;
+const AROUND: usize = 80;
+
+/// Of each severity, as many are shown.
+const MOST_SHOWN: usize = 20;
+
 /// One diagnostic as text, with a newline at the end.
 pub fn render(diagnostic: &Diagnostic, sources: &SourceMap, colour: Colour) -> String {
     let config = Config { tab_width: 8, ..Config::default() };
-    let report = report(diagnostic, sources);
-    let files = Sanitised { sources };
+    let (report, excerpts) = report(diagnostic, sources);
+    let files = Shown { sources, excerpts };
     let rendered = match colour {
         Colour::Never => term::emit_into_string(&config, &files, &report).ok(),
         Colour::Ansi => {
@@ -43,19 +53,32 @@ pub fn render(diagnostic: &Diagnostic, sources: &SourceMap, colour: Colour) -> S
     format!("{}\n", lines.join("\n").trim_end())
 }
 
-/// Several diagnostics, in order, with an empty line between them. A diagnostic that was reported twice is shown once.
+/// Several diagnostics, in order, with an empty line between them. A diagnostic that was reported twice is shown once; the last line counts those
+/// that are too many to show.
 pub fn render_all<'d>(
     diagnostics: impl IntoIterator<Item = &'d Diagnostic>,
     sources: &SourceMap,
     colour: Colour,
 ) -> String {
-    let mut seen: Vec<&Diagnostic> = Vec::new();
+    let mut seen: HashSet<&Diagnostic> = HashSet::new();
+    let mut counts: BTreeMap<Severity, usize> = BTreeMap::new();
+    let mut shown = Vec::new();
     for d in diagnostics {
-        if !seen.contains(&d) {
-            seen.push(d);
+        if seen.insert(d) {
+            let count = counts.entry(d.severity).or_default();
+            *count += 1;
+            if *count <= MOST_SHOWN {
+                shown.push(render(d, sources, colour));
+            }
         }
     }
-    seen.iter().map(|d| render(d, sources, colour)).collect::<Vec<_>>().join("\n")
+    for (severity, count) in counts {
+        if let more @ 1.. = count.saturating_sub(MOST_SHOWN) {
+            let plural = if more == 1 { "" } else { "s" };
+            shown.push(format!("{} more {}{plural}\n", more, level_name(severity)));
+        }
+    }
+    shown.join("\n")
 }
 
 fn level_name(severity: Severity) -> &'static str {
@@ -67,7 +90,7 @@ fn level_name(severity: Severity) -> &'static str {
     }
 }
 
-fn report(d: &Diagnostic, sources: &SourceMap) -> Report<usize> {
+fn report(d: &Diagnostic, sources: &SourceMap) -> (Report<usize>, Vec<Excerpt>) {
     let level = match d.severity {
         Severity::Note => Level::Note,
         Severity::Warning => Level::Warning,
@@ -75,8 +98,9 @@ fn report(d: &Diagnostic, sources: &SourceMap) -> Report<usize> {
         Severity::Internal => Level::Bug,
     };
     let mut labels = Vec::new();
+    let mut excerpts = Vec::new();
     let mut place = |span: Span, text: &str, primary: bool| {
-        if let Some((file, range)) = byte_range(span, sources) {
+        if let Some((file, range)) = byte_range(span, sources, &mut excerpts) {
             let label = if primary { Label::primary(file, range) } else { Label::secondary(file, range) };
             labels.push(label.with_message(sanitise(text)));
         }
@@ -93,7 +117,15 @@ fn report(d: &Diagnostic, sources: &SourceMap) -> Report<usize> {
     if d.severity == Severity::Internal {
         notes.push(tagged("note", "this is a bug of tapline, not of the script: please report it with the script"));
     }
-    Report::new(level).with_code(d.code).with_message(sanitise(&d.message)).with_labels(labels).with_notes(notes)
+    let report = Report::new(level).with_code(d.code).with_message(sanitise(&d.message));
+    (report.with_labels(labels).with_notes(notes), excerpts)
+}
+
+/// The part of a long line that is shown, as bytes of its file.
+struct Excerpt {
+    file: usize,
+    line: usize,
+    range: Range<usize>,
 }
 
 /// `tag: text`, with further lines indented below the text.
@@ -102,15 +134,31 @@ fn tagged(tag: &str, text: &str) -> String {
     format!("{tag}: {text}")
 }
 
-/// The bytes that a span covers, clamped to its file and to character boundaries. A span over several lines is cut at the end of
-/// its first one: a probe's whole body under an underline hides the message.
-fn byte_range(span: Span, sources: &SourceMap) -> Option<(usize, std::ops::Range<usize>)> {
+/// The bytes that a span covers, clamped to its file and to character boundaries; `None` when they lie outside of what is shown. A span over
+/// several lines is cut at the end of its first one: a probe's whole body under an underline hides the message.
+fn byte_range(span: Span, sources: &SourceMap, excerpts: &mut Vec<Excerpt>) -> Option<(usize, Range<usize>)> {
     let file = sources.file(span.file)?;
+    let id = span.file.0 as usize;
     let start = file.floor(span.start as usize);
-    let line = file.line_range(file.line_index(start))?;
-    let line_end = line.start + file.text().get(line)?.trim_end().len();
-    let end = file.floor((span.end as usize).min(line_end.max(start)).max(start));
-    Some((span.file.0 as usize, start..end))
+    let line = file.line_index(start);
+    let whole = file.line_range(line)?;
+    let mut end_of_line = whole.start + file.text().get(whole.clone())?.trim_end().len();
+    if whole.len() > LONGEST_LINE {
+        // The first place that a message names on a line decides.
+        let known = excerpts.iter().find(|e| (e.file, e.line) == (id, line)).map(|e| e.range.clone());
+        let range = known.unwrap_or_else(|| {
+            let from = file.floor(start.saturating_sub(AROUND).max(whole.start));
+            let range = from..file.floor((from + LONGEST_LINE).min(whole.end));
+            excerpts.push(Excerpt { file: id, line, range: range.clone() });
+            range
+        });
+        if !range.contains(&start) && start != range.end {
+            return None;
+        }
+        end_of_line = end_of_line.min(range.end);
+    }
+    let end = file.floor((span.end as usize).min(end_of_line.max(start)).max(start));
+    Some((id, start..end))
 }
 
 /// Text in which every character that could move the cursor, change colours or reorder the line is replaced by one of the same
@@ -134,34 +182,43 @@ pub fn sanitise(text: &str) -> String {
 }
 
 /// The files as the renderer sees them.
-struct Sanitised<'a> {
+struct Shown<'a> {
     sources: &'a SourceMap,
+    excerpts: Vec<Excerpt>,
 }
 
-impl Sanitised<'_> {
+impl Shown<'_> {
     fn get(&self, id: usize) -> Result<&crate::source::SourceFile, FilesError> {
         let id = u16::try_from(id).map_err(|_| FilesError::FileMissing)?;
         self.sources.file(tapline_grammar::span::FileId(id)).ok_or(FilesError::FileMissing)
     }
 }
 
-impl<'a> Files<'a> for Sanitised<'_> {
+impl<'a> Files<'a> for Shown<'_> {
     type FileId = usize;
     type Name = String;
-    type Source = String;
+    type Source = &'a str;
 
     fn name(&'a self, id: usize) -> Result<String, FilesError> {
         Ok(sanitise(self.get(id)?.name()))
     }
-    fn source(&'a self, id: usize) -> Result<String, FilesError> {
-        Ok(sanitise(self.get(id)?.text()))
+    fn source(&'a self, id: usize) -> Result<&'a str, FilesError> {
+        Ok(self.get(id)?.shown())
     }
     fn line_index(&'a self, id: usize, byte_index: usize) -> Result<usize, FilesError> {
         Ok(self.get(id)?.line_index(byte_index))
     }
-    fn line_range(&'a self, id: usize, line_index: usize) -> Result<std::ops::Range<usize>, FilesError> {
+    fn line_range(&'a self, id: usize, line_index: usize) -> Result<Range<usize>, FilesError> {
         let file = self.get(id)?;
-        file.line_range(line_index).ok_or(FilesError::LineTooLarge { given: line_index, max: usize::MAX })
+        let excerpt = self.excerpts.iter().find(|e| (e.file, e.line) == (id, line_index));
+        let range = excerpt.map(|e| e.range.clone()).or_else(|| file.line_range(line_index));
+        range.ok_or(FilesError::LineTooLarge { given: line_index, max: usize::MAX })
+    }
+    fn column_number(&'a self, id: usize, line_index: usize, byte_index: usize) -> Result<usize, FilesError> {
+        let file = self.get(id)?;
+        let line = file.line_range(line_index).unwrap_or_default();
+        let before = line.start..file.floor(byte_index);
+        Ok(file.text().get(before).map_or(0, |text| text.chars().count()) + 1)
     }
 }
 
@@ -247,5 +304,23 @@ mod tests {
     fn the_same_message_is_shown_once() {
         let d = Diagnostic::warning("c", "m", None);
         assert_eq!(render_all([&d, &d], &SourceMap::new(), Colour::Never), "warning[c]: m\n");
+    }
+
+    #[test]
+    fn what_has_no_end_is_cut() {
+        let text = format!("{}here{}", "é ".repeat(500), " b".repeat(500));
+        let sources = SourceMap::with_file("s", text);
+        let at = 1500;
+        let d = Diagnostic::error("c", "m", span(at, at + 4))
+            .also(span(0, 2), "far away")
+            .also(span(at + 5, at + 6), "near");
+        let shown = render(&d, &sources, Colour::Never);
+        assert!(shown.starts_with("error[c]: m\n  ┌─ s:1:1001\n"), "{shown}");
+        assert!(shown.contains("^^^^ - near") && !shown.contains("far away"), "{shown}");
+        assert!(shown.chars().count() < 3 * LONGEST_LINE, "{shown}");
+
+        let many: Vec<_> = (0..25).map(|n| Diagnostic::error("c", format!("m{n}"), None)).collect();
+        let shown = render_all(&many, &sources, Colour::Never);
+        assert!(shown.ends_with("error[c]: m19\n\n5 more errors\n"), "{shown}");
     }
 }

@@ -3,6 +3,8 @@
 //! A [`FileId`] is an index in the order of [`SourceMap::add`]; a span that points outside its file is clamped, never a panic.
 //! No file is read here: the caller brings the text.
 
+use std::sync::OnceLock;
+
 use tapline_grammar::span::{FileId, Span};
 
 /// A source file.
@@ -12,6 +14,8 @@ pub struct SourceFile {
     text: String,
     /// Byte offsets at which lines start; the first is 0.
     line_starts: Vec<u32>,
+    /// The text for a terminal, once it was needed.
+    shown: OnceLock<String>,
 }
 
 /// A place for people: both numbers count from 1, the column in characters.
@@ -35,7 +39,7 @@ impl SourceFile {
     fn new(name: String, text: String) -> Self {
         let ends = text.bytes().enumerate().filter(|&(_, b)| b == b'\n').map(|(i, _)| i as u32 + 1);
         let line_starts = std::iter::once(0).chain(ends).collect();
-        Self { name, text, line_starts }
+        Self { name, text, line_starts, shown: OnceLock::new() }
     }
     /// As shown in messages.
     pub fn name(&self) -> &str {
@@ -44,6 +48,10 @@ impl SourceFile {
     /// The whole text.
     pub fn text(&self) -> &str {
         &self.text
+    }
+    /// The whole text for a terminal, of the same length: see [`crate::render::sanitise`].
+    pub fn shown(&self) -> &str {
+        self.shown.get_or_init(|| crate::render::sanitise(&self.text))
     }
     /// Index from 0 of the line that holds a byte; the last line for a byte past the end.
     pub fn line_index(&self, byte: usize) -> usize {

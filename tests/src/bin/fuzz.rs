@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use tapline_compiler::diagnostic::{Diagnostic, Severity};
-use tapline_compiler::render::{Colour, render};
+use tapline_compiler::render::{Colour, render_all};
 use tapline_compiler::source::SourceMap;
 use tapline_compiler::target::fixture::Fixture;
 use tapline_compiler::{backend, check, expand, lower};
@@ -60,10 +60,8 @@ fn compile(text: &str) {
     let sources = SourceMap::with_file("fuzz.bt", text);
     let Ok(target) = Fixture::new() else { return };
     let judge = |diagnostics: &[Diagnostic]| {
-        for diagnostic in diagnostics {
-            let rendered = render(diagnostic, &sources, Colour::Never);
-            assert!(diagnostic.severity != Severity::Internal, "{rendered}");
-        }
+        let rendered = render_all(diagnostics, &sources, Colour::Never);
+        assert!(diagnostics.iter().all(|d| d.severity != Severity::Internal), "{rendered}");
         diagnostics.iter().any(Diagnostic::is_error)
     };
     let options = expand::Options {
