@@ -1,7 +1,11 @@
-//! Typed indices: `define_id!` makes a newtype over `u32`, `IndexVec` is a vector that only such an index opens.
+//! Indices and tables. Typed indices: `define_id!` makes a newtype over `u32`, `IndexVec` is a vector that only such an index opens.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
+
+/// A hash table for keys that the compiler made itself: a hash that is quick, and the same in every run.
+pub type Table<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 
 /// An index type made by `define_id!`.
 pub trait Id: Copy + Eq + fmt::Debug {

@@ -13,6 +13,7 @@ pub mod ir;
 pub mod lower;
 pub mod number;
 pub mod object;
+pub mod parallel;
 pub mod probes;
 pub mod program;
 pub mod render;

@@ -7,10 +7,9 @@ use super::insn::{self, AluOp, Insn, Reg, RegOrImm};
 use super::mir::{Base, Callee, MBlock, MFunction, MInst, MOp, MTerm, Operand, Source, VReg};
 use super::regalloc::{Allocation, Home, SCRATCH};
 use super::{CodeReloc, FunctionCode, RelocKind};
-use std::collections::HashMap;
 
 use crate::diagnostic::Diagnostic;
-use crate::index::IndexVec;
+use crate::index::{IndexVec, Table};
 use crate::ir::{Cond, FuncId, Function, Width};
 
 /// An instruction on its way: what it refers to is attached, so that moving code cannot lose it.
@@ -432,7 +431,7 @@ impl Loops {
         for (at, &b) in order.iter().enumerate() {
             position[b] = at;
         }
-        let mut ends: HashMap<usize, usize> = HashMap::new();
+        let mut ends: Table<usize, usize> = Table::default();
         for (at, &b) in order.iter().enumerate() {
             let targets = match &blocks[b].end {
                 End::Jump(t) => [Some(*t), None],

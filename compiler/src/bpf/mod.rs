@@ -20,7 +20,9 @@ mod select;
 mod tests;
 
 use crate::diagnostic::Diagnostic;
+use crate::index::Id;
 use crate::ir::{FuncId, Module};
+use crate::parallel;
 use crate::program::MapId;
 
 /// Machine code of a module.
@@ -71,11 +73,10 @@ pub enum RelocKind {
 
 /// Generates code for all functions of a module.
 pub fn compile(module: &Module) -> Result<Code, Diagnostic> {
-    let mut code = Code::default();
-    for (id, func) in module.functions.enumerate() {
+    let functions = parallel::map(module.functions.as_slice(), |at, func| {
         let selected = select::select(func)?;
         let homes = regalloc::allocate(&selected);
-        code.functions.push(emit::emit(id, func, &selected, &homes)?);
-    }
-    Ok(code)
+        emit::emit(FuncId::new(at), func, &selected, &homes)
+    });
+    Ok(Code { functions: functions.into_iter().collect::<Result<_, _>>()? })
 }

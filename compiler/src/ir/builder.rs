@@ -4,8 +4,6 @@
 //! A block is sealed when all its predecessors are known; reading a variable in an unsealed block makes a parameter that is
 //! completed on sealing. `finish` removes the parameters that turned out to have one value.
 
-use std::collections::HashMap;
-
 use tapline_grammar::span::Span;
 
 use super::{
@@ -13,7 +11,7 @@ use super::{
     Terminator, Value, ValueData, Width,
 };
 use crate::define_id;
-use crate::index::{Id, IndexVec};
+use crate::index::{Id, IndexVec, Table};
 use crate::program::MapId;
 
 define_id!(
@@ -29,9 +27,9 @@ pub struct FunctionBuilder {
     span: Span,
     preds: IndexVec<Block, Vec<Block>>,
     sealed: IndexVec<Block, bool>,
-    defs: HashMap<(Block, Variable), Value>,
-    incomplete: HashMap<Block, Vec<(Variable, Value)>>,
-    slot_addrs: HashMap<Value, Slot>,
+    defs: Table<(Block, Variable), Value>,
+    incomplete: Table<Block, Vec<(Variable, Value)>>,
+    slot_addrs: Table<Value, Slot>,
     next_variable: u32,
 }
 
@@ -53,9 +51,9 @@ impl FunctionBuilder {
             span,
             preds: IndexVec::new(),
             sealed: IndexVec::new(),
-            defs: HashMap::new(),
-            incomplete: HashMap::new(),
-            slot_addrs: HashMap::new(),
+            defs: Table::default(),
+            incomplete: Table::default(),
+            slot_addrs: Table::default(),
             next_variable: 0,
         };
         let entry = this.block();
@@ -414,7 +412,7 @@ fn remove_unreachable(func: &mut Function) {
         }
         work.extend(targets(func.blocks[b].term.as_ref()).map(|t| t.block));
     }
-    let mut renumber = HashMap::new();
+    let mut renumber = Table::default();
     let mut kept = IndexVec::new();
     for (old, data) in std::mem::take(&mut func.blocks).into_vec().into_iter().enumerate() {
         if seen.get(old).copied().unwrap_or(false) {
@@ -441,10 +439,10 @@ fn remove_unreachable(func: &mut Function) {
 
 /// Replaces parameters whose arguments are one value (or the parameter itself) by that value, to a fixed point.
 fn remove_trivial_params(func: &mut Function) {
-    let mut alias: HashMap<Value, Value> = HashMap::new();
+    let mut alias: Table<Value, Value> = Table::default();
     loop {
         // Per parameter: no argument seen, one value seen, or several.
-        let mut seen: HashMap<Value, Option<Value>> = HashMap::new();
+        let mut seen: Table<Value, Option<Value>> = Table::default();
         for data in &func.blocks {
             for t in targets(data.term.as_ref()) {
                 let params = &func.blocks[t.block].params;
@@ -507,7 +505,7 @@ fn keep_only(values: &mut Vec<Value>, dropped: &[bool]) {
     values.retain(|_| !flags.next().copied().unwrap_or(false));
 }
 
-fn resolve(alias: &HashMap<Value, Value>, mut v: Value) -> Value {
+fn resolve(alias: &Table<Value, Value>, mut v: Value) -> Value {
     while let Some(&next) = alias.get(&v) {
         v = next;
     }

@@ -1,6 +1,6 @@
 //! Orders and edges of the control-flow graph.
 
-use super::{Block, Function};
+use super::{Block, Function, Terminator};
 use crate::index::{Id, IndexVec};
 
 /// The blocks that the entry reaches, in reverse post-order. The `then` side of a branch comes right after it where that is
@@ -13,13 +13,13 @@ pub fn reverse_post_order(func: &Function) -> Vec<Block> {
         return order;
     }
     seen[entry] = true;
-    let mut stack: Vec<(Block, Vec<Block>)> = vec![(entry, successors(func, entry))];
+    // `then` is visited last, and so comes first.
+    let mut stack = vec![(entry, successors(func, entry).rev())];
     while let Some((block, pending)) = stack.last_mut() {
-        if let Some(next) = pending.pop() {
+        if let Some(next) = pending.next() {
             if seen.get(next) == Some(&false) {
                 seen[next] = true;
-                let succ = successors(func, next);
-                stack.push((next, succ));
+                stack.push((next, successors(func, next).rev()));
             }
         } else {
             order.push(*block);
@@ -31,12 +31,14 @@ pub fn reverse_post_order(func: &Function) -> Vec<Block> {
 }
 
 /// Where a block goes, `then` first.
-pub fn successors(func: &Function, block: Block) -> Vec<Block> {
-    func.blocks.get(block).and_then(|b| b.term.as_ref()).map_or_else(Vec::new, |term| {
-        let mut out = Vec::with_capacity(2);
-        term.for_each_target(|t| out.push(t.block));
-        out
-    })
+pub fn successors(func: &Function, block: Block) -> impl DoubleEndedIterator<Item = Block> + use<> {
+    let term = func.blocks.get(block).and_then(|b| b.term.as_ref());
+    let targets = match term {
+        Some(Terminator::Jump(t)) => [Some(t.block), None],
+        Some(Terminator::Branch { then, otherwise, .. }) => [Some(then.block), Some(otherwise.block)],
+        Some(Terminator::Return(_)) | None => [None, None],
+    };
+    targets.into_iter().flatten()
 }
 
 /// Who goes to a block: one entry per edge, from the blocks in `order` only.

@@ -39,15 +39,14 @@ impl Temps {
         // can grow to serve all.
         let fits = |t: &Temp| t.usage == usage && (usage == Use::Indexed || t.size == size);
         let best = self.free.iter().enumerate().filter(|(_, t)| fits(t)).max_by_key(|(_, t)| t.size.min(size));
-        let mut temp = match best.map(|(at, _)| at) {
-            Some(at) => self.free.swap_remove(at),
-            None => {
-                let slot = match usage {
-                    Use::Pinned => b.pinned_slot(size),
-                    _ => b.slot(size, size.clamp(1, 8).next_power_of_two(), usage == Use::Indexed),
-                };
-                Temp { slot, size, usage }
-            }
+        let mut temp = if let Some((at, _)) = best {
+            self.free.swap_remove(at)
+        } else {
+            let slot = match usage {
+                Use::Pinned => b.pinned_slot(size),
+                _ => b.slot(size, size.clamp(1, 8).next_power_of_two(), usage == Use::Indexed),
+            };
+            Temp { slot, size, usage }
         };
         if temp.size < size {
             b.grow_slot(temp.slot, size);

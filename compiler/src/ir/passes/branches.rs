@@ -1,9 +1,7 @@
 //! Control flow: branches whose outcome is known, jumps through blocks that only pass on or only decide, parameters that always
 //! have the same value, and chains of blocks that are one.
 
-use std::collections::HashMap;
-
-use crate::index::{Id, IndexVec};
+use crate::index::{Id, IndexVec, Table};
 use crate::ir::dom::Dominators;
 use crate::ir::rewrite::Rewrites;
 use crate::ir::{Block, Cond, Function, Inst, Op, Target, Terminator, Value, cfg, eval};
@@ -68,7 +66,7 @@ fn implied(func: &mut Function) -> bool {
     let dominators = Dominators::new(func);
     let preds = cfg::predecessors(func, &dominators.order);
     // Relations that hold on the way from the entry; each scope remembers what it has hidden.
-    let mut facts: HashMap<Sides, Cond> = HashMap::new();
+    let mut facts: Table<Sides, Cond> = Table::default();
     let mut scopes: Vec<Option<(Sides, Option<Cond>)>> = Vec::new();
     let mut changed = false;
     for (block, depth) in dominators.preorder() {

@@ -2,8 +2,7 @@
 //! again. Shared are pure operations, calls of helpers whose result is the same for a whole run, and loads from a program's
 //! context, which nothing changes while the program runs.
 
-use std::collections::HashMap;
-
+use crate::index::Table;
 use crate::ir::dom::Dominators;
 use crate::ir::helpers::Effect;
 use crate::ir::rewrite::Rewrites;
@@ -17,7 +16,7 @@ pub fn gvn(func: &mut Function) -> bool {
         FunctionKind::Sub | FunctionKind::Callback(_) => None,
     };
     // What is available, and for each block on the way from the entry the keys that it added.
-    let mut available: HashMap<Op, Value> = HashMap::new();
+    let mut available: Table<Op, Value> = Table::default();
     let mut scopes: Vec<Vec<Op>> = Vec::new();
     for (block, depth) in Dominators::new(func).preorder() {
         while scopes.len() > depth {

@@ -4,10 +4,8 @@
 //! (Another CPU may delete the entry in between. The memory stays valid until the program ends, and which of the two
 //! came first was never for the script to know.)
 
-use std::collections::HashMap;
-
 use super::slot_access::{MapSizes, Values, accesses};
-use crate::index::IndexVec;
+use crate::index::{IndexVec, Table};
 use crate::ir::dom::{DominanceTest, Dominators};
 use crate::ir::rewrite::Rewrites;
 use crate::ir::{Block, Function, Helper, Module, Op, Slot, Value, Width, cfg, helpers};
@@ -53,7 +51,7 @@ fn contents(func: &Function, values: &Values, maps: &MapSizes) -> Vec<(Slot, Con
 /// A slot whose content another holds already is replaced by that one; its store then is the same store again, and goes.
 fn merge_slots(func: &mut Function, maps: &MapSizes) -> bool {
     let values = Values::new(func);
-    let mut known: HashMap<Content, Vec<(Slot, Block, usize)>> = HashMap::new();
+    let mut known: Table<Content, Vec<(Slot, Block, usize)>> = Table::default();
     let dominators = Dominators::new(func);
     let test = DominanceTest::new(&dominators);
     let mut depth: IndexVec<Block, usize> = vec![0; func.blocks.len()].into();
@@ -95,7 +93,7 @@ fn merge_slots(func: &mut Function, maps: &MapSizes) -> bool {
 }
 
 /// Entries that have been looked up on every way to a place.
-type Available = HashMap<(MapId, Slot), Value>;
+type Available = Table<(MapId, Slot), Value>;
 
 fn share_lookups(func: &mut Function, maps: &MapSizes) -> bool {
     let values = Values::new(func);
@@ -180,7 +178,7 @@ fn share_lookups(func: &mut Function, maps: &MapSizes) -> bool {
 /// What all predecessors agree on. Those not visited yet have no say; the iteration corrects it.
 fn entry_state(preds: &[Block], out: &IndexVec<Block, Option<Available>>) -> Available {
     let mut states = preds.iter().filter_map(|&p| out[p].as_ref());
-    let Some(first) = states.next() else { return Available::new() };
+    let Some(first) = states.next() else { return Available::default() };
     let mut state = first.clone();
     for other in states {
         state.retain(|k, v| other.get(k) == Some(v));

@@ -15,6 +15,7 @@ mod tests;
 
 use super::{Function, Module, verify};
 use crate::diagnostic::Diagnostic;
+use crate::parallel;
 
 /// A pass over one function; says whether it changed anything.
 type Pass = fn(&mut Function) -> bool;
@@ -34,41 +35,54 @@ const ROUNDS: usize = 4;
 
 /// Cleans up what the passes for the kernel's sake have left behind.
 pub fn tidy(module: &mut Module) -> Result<(), Diagnostic> {
-    for id in module.functions.ids() {
-        fold::fold(&mut module.functions[id]);
-        gvn::gvn(&mut module.functions[id]);
-        dce::dce(&mut module.functions[id]);
-    }
+    each(module, |_, func| {
+        fold::fold(func);
+        gvn::gvn(func);
+        dce::dce(func);
+        Ok(())
+    })?;
     check(module, "placement")
+}
+
+/// Works on every function; the module is there to look at.
+fn each(
+    module: &mut Module,
+    work: impl Fn(&Module, &mut Function) -> Result<(), Diagnostic> + Sync,
+) -> Result<(), Diagnostic> {
+    let functions: Result<Vec<Function>, Diagnostic> = parallel::map(module.functions.as_slice(), |_, func| {
+        let mut func = func.clone();
+        work(module, &mut func).map(|()| func)
+    })
+    .into_iter()
+    .collect();
+    module.functions = functions?.into();
+    Ok(())
 }
 
 /// Optimises every function. In debug builds the IR is verified after every pass.
 pub fn optimise(module: &mut Module) -> Result<(), Diagnostic> {
     check(module, "lowering")?;
-    scalar(module)?;
+    each(module, scalar)?;
     // Memory once the values in it are known to be equal; what that lays open is scalar again.
     let mut changed = false;
     for (name, pass) in MEMORY {
         changed |= pass(module);
         check(module, name)?;
     }
-    if changed { scalar(module) } else { Ok(()) }
+    if changed { each(module, scalar) } else { Ok(()) }
 }
 
-/// The passes over values and control flow, until nothing changes.
-fn scalar(module: &mut Module) -> Result<(), Diagnostic> {
-    for id in module.functions.ids() {
-        for _ in 0..ROUNDS {
-            let mut changed = false;
-            for (name, pass) in PASSES {
-                changed |= pass(&mut module.functions[id]);
-                if cfg!(debug_assertions) {
-                    verify::verify_function(module, &module.functions[id]).map_err(|e| broken(&e, name))?;
-                }
-            }
-            if !changed {
-                break;
-            }
+/// The passes over values and control flow, until each has seen what all others have left and had nothing to change.
+fn scalar(module: &Module, func: &mut Function) -> Result<(), Diagnostic> {
+    let mut quiet = 0;
+    for (name, pass) in PASSES.iter().cycle().take(ROUNDS * PASSES.len()) {
+        let changed = pass(func);
+        if cfg!(debug_assertions) {
+            verify::verify_function(module, func).map_err(|e| broken(&e, name))?;
+        }
+        quiet = if changed { 0 } else { quiet + 1 };
+        if quiet == PASSES.len() {
+            break;
         }
     }
     Ok(())

@@ -5,14 +5,12 @@
 //! entries: a run claims one by exchanging its busy word, and gives it back before it returns. A run that finds none free is
 //! counted, and does nothing else.
 
-use std::collections::HashMap;
-
 use tapline_grammar::span::Span;
 
 use super::dce::for_each_target_mut;
 use super::map_values::lookup;
 use crate::diagnostic::Diagnostic;
-use crate::index::{Id, IndexVec};
+use crate::index::{Id, IndexVec, Table};
 use crate::ir::calls::CallGraph;
 use crate::ir::dom::{DominanceTest, Dominators};
 use crate::ir::helpers::Effect;
@@ -22,6 +20,7 @@ use crate::ir::{
     Value, Width,
 };
 use crate::ir::{cfg, helpers};
+use crate::parallel;
 use crate::program::MapId;
 
 /// Entries of a program that can meet itself.
@@ -53,10 +52,10 @@ pub fn place_slots(module: &mut Module, stack: u32) -> Result<Option<MapId>, Dia
         });
     }
     let (mut entries, mut entry_size) = (0i64, 0);
-    for id in module.functions.ids() {
+    let lives = parallel::map(module.functions.as_slice(), |_, func| SlotLives::new(func));
+    for (id, lives) in module.functions.ids().zip(lives) {
         let func = &mut module.functions[id];
         let Traits { stack, reentrant, missed } = traits[id];
-        let lives = SlotLives::new(func);
         let moved = choose(func, &lives, stack);
         if moved.is_empty() {
             continue;
@@ -164,7 +163,7 @@ fn first_need(func: &Function, moved: &IndexVec<Slot, Option<u32>>) -> (Block, u
         if let Some(index) = insts.iter().position(|inst| is_use(inst) || reserves(inst)) {
             return (at, index);
         }
-        let ways: Vec<Block> = cfg::successors(func, at).into_iter().filter(|&b| leads_there[b]).collect();
+        let ways: Vec<Block> = cfg::successors(func, at).filter(|&b| leads_there[b]).collect();
         match ways.as_slice() {
             [next] if preds[*next].len() == 1 => at = *next,
             _ => return (at, insts.len()),
@@ -239,13 +238,13 @@ fn is_closed(func: &Function, block: Block) -> bool {
     func.blocks
         .ids()
         .filter(|&b| inside[b])
-        .all(|b| cfg::successors(func, b).into_iter().all(|next| inside[next] || is_plain_return(func, next)))
+        .all(|b| cfg::successors(func, b).all(|next| inside[next] || is_plain_return(func, next)))
 }
 
 /// The returns of the region behind `body`; those that it shares with others are copied.
 fn own_returns(func: &mut Function, entry: Block, body: Block, inside: &IndexVec<Block, bool>) -> Vec<Block> {
     let is_inside = |b: Block| b == body || (b != entry && inside.get(b) == Some(&true));
-    let mut copies: HashMap<Block, Block> = HashMap::new();
+    let mut copies: Table<Block, Block> = Table::default();
     let mut returns = Vec::new();
     for block in func.blocks.ids().filter(|&b| is_inside(b)).collect::<Vec<_>>() {
         let Some(mut term) = func.blocks[block].term.take() else { continue };
@@ -269,7 +268,7 @@ fn own_returns(func: &mut Function, entry: Block, body: Block, inside: &IndexVec
 fn copy_return(func: &mut Function, block: Block) -> Block {
     let data = func.blocks[block].clone();
     let copy = func.new_block();
-    let mut rewrites: HashMap<Value, Value> = HashMap::new();
+    let mut rewrites: Table<Value, Value> = Table::default();
     for inst in data.insts {
         let new = func.append(copy, inst.op, inst.span);
         if let Some(old) = inst.result {

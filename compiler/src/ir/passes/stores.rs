@@ -1,10 +1,8 @@
 //! Dead stores: what is written to local memory and overwritten, or never read, before the function ends is not written.
 //! Zeroing shrinks to the bytes that are read before they are written again.
 
-use std::collections::HashMap;
-
 use super::slot_access::{Access, MapSizes, Range, Values, accesses};
-use crate::index::IndexVec;
+use crate::index::{IndexVec, Table};
 use crate::ir::{Block, Function, Inst, Module, Op, cfg};
 
 /// Larger slots are left alone: their bytes are counted in fixed sets.
@@ -71,7 +69,7 @@ fn function(func: &mut Function, maps: &MapSizes) -> bool {
     let values = Values::new(func);
     let found = accesses(func, &values, maps);
     let order = cfg::reverse_post_order(func);
-    let mut edits: HashMap<(Block, usize), Edit> = HashMap::new();
+    let mut edits: Table<(Block, usize), Edit> = Table::default();
     for (slot, list) in found.of.enumerate() {
         let Some(list) = list else { continue };
         if func.slots[slot].size > MAX_SIZE || !list.iter().any(|a| a.effect.removable) {
