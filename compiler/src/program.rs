@@ -431,6 +431,17 @@ pub struct Config {
     pub report_helper_errors: bool,
     /// Filter of `-p`; also the pid of the child of `-c`.
     pub pid: Option<u32>,
+    /// Filter of `--cgroup` and `--container`.
+    pub cgroup: Option<Cgroup>,
+}
+
+/// A cgroup (version 2) whose processes, and those of the cgroups below it, are traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Cgroup {
+    /// Its id.
+    pub id: u64,
+    /// Steps from the root of the hierarchy; `None` where the root cannot be seen, so that the cgroups below are not known.
+    pub level: Option<u32>,
 }
 
 /// Policy for attach points that do not exist.
@@ -457,6 +468,7 @@ impl Default for Config {
             missing_probes: MissingProbes::Error,
             report_helper_errors: false,
             pid: None,
+            cgroup: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use tapline_grammar::span::Span;
 use crate::define_id;
 use crate::index::IndexVec;
 use crate::ir::{MapKind, helpers};
-use crate::program::{ActionId, ActionKind, Clock, Config, MapId, ProbeDesc, ProbeId, ProgramKind, StackMode};
+use crate::program::{ActionId, ActionKind, Cgroup, Clock, Config, MapId, ProbeDesc, ProbeId, ProgramKind, StackMode};
 use crate::types::{Aggregates, Type};
 
 pub mod walk;
@@ -100,6 +100,15 @@ pub struct TypedAction {
     pub span: Span,
 }
 
+/// Which tasks the command line wants to see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TaskFilter {
+    /// Those of this process, in the initial namespace's terms (`-p`).
+    pub pid: Option<u32>,
+    /// Those in this cgroup.
+    pub cgroup: Option<Cgroup>,
+}
+
 /// One BPF program: one action with all attach points that can share its code.
 #[derive(Clone, Debug)]
 pub struct TypedProgram {
@@ -107,8 +116,8 @@ pub struct TypedProgram {
     pub kind: ProgramKind,
     /// Where it is attached.
     pub probes: Vec<ProbeId>,
-    /// Filter on the current process in the initial namespace's terms (`-p`), before the predicate.
-    pub pid_filter: Option<u32>,
+    /// What the current task must be, before the predicate.
+    pub filter: TaskFilter,
     /// The predicate; any scalar.
     pub predicate: Option<Expr>,
     /// The action.

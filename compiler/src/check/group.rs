@@ -15,7 +15,7 @@ use crate::probes::Provider;
 use crate::program::{Attach, ProbeId, ProgramKind};
 use crate::syscalls;
 use crate::target::Feature;
-use crate::typed::FnId;
+use crate::typed::{FnId, TaskFilter};
 use crate::types::record::parse_format;
 
 /// One program to be: attach points of one probe.
@@ -39,8 +39,8 @@ pub(crate) struct Unit {
     pub point_span: Span,
     /// From the first attach point to the closing brace.
     pub span: Span,
-    /// `-p`.
-    pub pid_filter: Option<u32>,
+    /// What the command line wants to see.
+    pub filter: TaskFilter,
     /// What the passes found out.
     pub variables: Variables,
 }
@@ -57,7 +57,7 @@ impl Default for Unit {
             context: Context::None,
             point_span: Span::default(),
             span: Span::default(),
-            pid_filter: None,
+            filter: TaskFilter::default(),
             variables: Variables::default(),
         }
     }
@@ -67,7 +67,7 @@ impl Default for Unit {
 #[derive(PartialEq, Eq, Hash)]
 struct Likeness {
     kind: ProgramKind,
-    pid_filter: Option<u32>,
+    filter: TaskFilter,
     /// Where the body names it.
     probetype: Option<&'static str>,
     /// What the body sees of the context.
@@ -90,11 +90,11 @@ impl Checker<'_> {
                 let id = ProbeId::new(next);
                 next += 1;
                 let kind = self.kind(probe, point, own_name);
-                let pid_filter = self.pid_filter(point);
+                let filter = self.filter(point);
                 if !own_name && !kind.is_single() && probe.points.len() > 1 {
                     let likeness = Likeness {
                         kind,
-                        pid_filter,
+                        filter,
                         probetype: provider.then_some(point.provider.probetype),
                         shape: self.shape(&context_of(kind, point), arguments.as_ref()),
                     };
@@ -114,7 +114,7 @@ impl Checker<'_> {
                     context: context_of(kind, point),
                     point_span: point.span,
                     span: probe.span,
-                    pid_filter,
+                    filter,
                     variables: Variables::default(),
                 });
             }
@@ -185,11 +185,13 @@ impl Checker<'_> {
         (alike.count() >= SYSCALLS_TOGETHER && !sees_more).then_some(kind)
     }
 
-    /// `-p` holds for what happens in a process.
-    fn pid_filter(&self, point: &AttachPoint) -> Option<u32> {
+    /// Filters hold for what happens in a task.
+    fn filter(&self, point: &AttachPoint) -> TaskFilter {
         match point.desc.attach {
-            Attach::Begin | Attach::End | Attach::SelfSignal(_) | Attach::Interval { .. } | Attach::Iter { .. } => None,
-            _ => self.script.config.pid,
+            Attach::Begin | Attach::End | Attach::SelfSignal(_) | Attach::Interval { .. } | Attach::Iter { .. } => {
+                TaskFilter::default()
+            }
+            _ => TaskFilter { pid: self.script.config.pid, cgroup: self.script.config.cgroup },
         }
     }
 

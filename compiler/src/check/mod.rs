@@ -215,7 +215,7 @@ impl<'a> Checker<'a> {
         TypedProgram {
             kind: self.unit.kind,
             probes: self.unit.points.clone(),
-            pid_filter: self.unit.pid_filter,
+            filter: self.unit.filter,
             predicate,
             body,
             vars: self.scope.typed_vars(),

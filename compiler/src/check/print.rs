@@ -54,8 +54,11 @@ impl Printer<'_> {
             names => names.join(", "),
         };
         let _ = writeln!(out, "\n{shown} ({:?})", program.kind);
-        if let Some(pid) = program.pid_filter {
+        if let Some(pid) = program.filter.pid {
             let _ = writeln!(out, "pid {pid}");
+        }
+        if let Some(cgroup) = program.filter.cgroup {
+            let _ = writeln!(out, "cgroup {}", cgroup.id);
         }
         if let Some(predicate) = &program.predicate {
             let _ = writeln!(out, "/{}/", self.expr(predicate));

@@ -25,7 +25,7 @@ pub use print::print;
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::probes::Provider;
 use crate::probes::usdt::Operand;
-use crate::program::{Config, ProbeDesc, ProgramKind};
+use crate::program::{Cgroup, Config, ProbeDesc, ProgramKind};
 use crate::source::SourceMap;
 use crate::target::Target;
 use crate::typed::Limits;
@@ -148,6 +148,8 @@ pub struct Options {
     pub environment: BTreeMap<String, String>,
     /// Filter on a process (`-p`, `-c`).
     pub pid: Option<u32>,
+    /// Filter on a cgroup (`--cgroup`, `--container`).
+    pub cgroup: Option<Cgroup>,
     /// `-k`.
     pub report_helper_errors: bool,
 }
@@ -199,6 +201,7 @@ pub fn expand(
     }
     let mut settings = config::settings(&blocks, &options.environment, diagnostics);
     settings.config.pid = options.pid;
+    settings.config.cgroup = options.cgroup;
     settings.config.report_helper_errors = options.report_helper_errors;
 
     substitute_defines(&mut out, &mut probes, &mut macros, diagnostics);

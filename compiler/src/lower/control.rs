@@ -1,23 +1,16 @@
 //! Statements and control flow.
 
 use super::{FnLower, Loop, Mem};
-use crate::ir::{BinOp as Ir, Cond};
+use crate::ir::{BinOp as Ir, Cond, helpers};
 use crate::typed::walk::Node;
-use crate::typed::{Block, Expr, ExprKind, Place, Stmt, StmtKind, VarId};
+use crate::typed::{Block, Expr, ExprKind, Place, Stmt, StmtKind, TaskFilter, VarId};
 use crate::types::Type;
 
 impl FnLower<'_, '_> {
     /// The whole program: filter, predicate, action.
     pub(super) fn body(&mut self) {
         let program = self.program;
-        if let Some(pid) = program.pid_filter {
-            let ids = self.ids();
-            let tgid = self.b.bin_imm(Ir::LShr, ids, 32);
-            let on = self.b.block();
-            let exit = self.exit;
-            self.b.branch_imm(Cond::Eq, tgid, i64::from(pid), on, exit);
-            self.b.enter(on);
-        }
+        self.only_wanted_tasks(program.filter);
         if self.serves_syscalls() {
             self.only_served_syscalls();
         }
@@ -29,6 +22,31 @@ impl FnLower<'_, '_> {
         }
         self.block(&program.body);
         self.finish();
+    }
+
+    fn only_wanted_tasks(&mut self, filter: TaskFilter) {
+        let exit = self.exit;
+        if let Some(pid) = filter.pid {
+            let ids = self.ids();
+            let tgid = self.b.bin_imm(Ir::LShr, ids, 32);
+            let on = self.b.block();
+            self.b.branch_imm(Cond::Eq, tgid, i64::from(pid), on, exit);
+            self.b.enter(on);
+        }
+        if let Some(cgroup) = filter.cgroup {
+            let of_task = match cgroup.level {
+                // Its own cgroup or one above it; 0 when it has none so deep.
+                Some(level) => {
+                    let level = self.b.iconst(i64::from(level));
+                    self.b.call(helpers::GET_CURRENT_ANCESTOR_CGROUP_ID, &[level])
+                }
+                None => self.b.call(helpers::GET_CURRENT_CGROUP_ID, &[]),
+            };
+            let wanted = self.b.iconst(cgroup.id as i64);
+            let on = self.b.block();
+            self.b.branch(Cond::Eq, of_task, wanted, on, exit);
+            self.b.enter(on);
+        }
     }
 
     pub(super) fn block(&mut self, block: &Block) {

@@ -77,6 +77,10 @@ pub struct Cli {
     pub allow_unsafe: bool,
     /// `-p`.
     pub pid: Option<u32>,
+    /// `--cgroup`.
+    pub cgroup: Option<String>,
+    /// `--container`.
+    pub container: Option<String>,
     /// `--dwarf-pid`.
     pub unwound: Vec<u32>,
     /// `-c`.
@@ -179,6 +183,8 @@ fn command() -> Command {
                 .help("Pass output on after every `line`, when the buffer is `full`, or after every event: `none`"),
         )
         .arg(value("pid", "PID", "Trace this process only").short('p'))
+        .arg(value("cgroup", "PATH|ID", "Trace the processes of this cgroup only, and of those below it"))
+        .arg(value("container", "NAME|ID", "Trace the processes of this container only").conflicts_with("cgroup"))
         .arg(
             Arg::new("dwarf-pid")
                 .long("dwarf-pid")
@@ -381,6 +387,8 @@ fn understand(matches: &ArgMatches, script: ScriptWords, as_bpftrace: bool) -> R
             .map(|p| p.parse().map_err(|_| format!("--dwarf-pid: `{p}` is no process id")))
             .collect::<Result<_, _>>()?,
         pid: text("pid").map(|p| p.parse().map_err(|_| format!("-p: `{p}` is no process id"))).transpose()?,
+        cgroup: text("cgroup"),
+        container: text("container"),
         command: text("cmd"),
         output: text("output").map(PathBuf::from),
         form: match text("format").as_deref() {

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use tapline_compiler::diagnostic::{Diagnostic, Severity};
 use tapline_compiler::driver::{Compiled, Input, Stage, compile};
 use tapline_compiler::expand;
-use tapline_compiler::program::Attach;
+use tapline_compiler::program::{Attach, Cgroup};
 use tapline_compiler::render::{Colour, render, render_all};
 use tapline_compiler::source::SourceMap;
 
@@ -21,7 +21,7 @@ use crate::session;
 use crate::symbols::Symbols;
 use crate::sys::child::Child;
 use crate::sys::identity::describe;
-use crate::system::{Options as SystemOptions, System};
+use crate::system::{Options as SystemOptions, System, cgroups};
 
 use super::args::{Cli, Form, Source};
 use super::{FAILURE, privilege, tools, words};
@@ -138,6 +138,19 @@ pub fn list(cli: &Cli) -> i32 {
     }
 }
 
+/// The cgroup of `--cgroup` or `--container`.
+fn cgroup(cli: &Cli) -> Result<Option<Cgroup>, Diagnostic> {
+    let found = match (&cli.cgroup, &cli.container) {
+        (Some(name), _) => cgroups::named(name).map_err(|d| (d, "cgroup")),
+        (None, Some(name)) => cgroups::of_container(name).map_err(|d| (d, "container")),
+        (None, None) => return Ok(None),
+    };
+    found.map(Some).map_err(|(cgroups::Unknown { reason, help }, code)| {
+        let d = error(code, reason);
+        if help.is_empty() { d } else { d.help(help) }
+    })
+}
+
 /// Compiles, and says everything that is to be said about it.
 fn compile_script(cli: &Cli, system: &System, child: Option<&Child>) -> Result<Compiled, Diagnostic> {
     let (name, text) = read(&cli.source)?;
@@ -166,6 +179,7 @@ fn compile_script(cli: &Cli, system: &System, child: Option<&Child>) -> Result<C
             parameters: expand::Parameters { positional: cli.positional.clone(), named: cli.named.clone() },
             environment,
             pid: cli.pid.or(child.map(Child::pid)),
+            cgroup: cgroup(cli)?,
             report_helper_errors: cli.helper_errors,
         },
         unsafe_allowed: cli.allow_unsafe,

@@ -2,6 +2,7 @@
 //! kept; a script that names no kernel function costs no look at the list of functions.
 
 pub mod binaries;
+pub mod cgroups;
 pub mod features;
 pub mod functions;
 pub mod list;

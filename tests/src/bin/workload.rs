@@ -8,8 +8,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -19,7 +20,9 @@ use tapline_tests::sys;
 type Outcome<T> = Result<T, String>;
 
 const USAGE: &str = "\
-usage: workload [--wait] [--quiet] [--comm NAME] SUBCOMMAND [ARGS]
+usage: workload [--wait] [--quiet] [--comm NAME] [--cgroup PATH] SUBCOMMAND [ARGS]
+
+--cgroup moves it into a cgroup (version 2) of its own, which it removes at its end.
 
   true                          nothing
   print TEXT...                 write one line to standard output
@@ -361,8 +364,50 @@ fn slow_pipe_read(delay: Duration, count: u64) -> Outcome<()> {
     answering.join().map_err(|_| "the writer panicked".to_owned())?.map_err(failed("pipe write"))
 }
 
+/// Folders that the workload has made for its cgroup, the outermost first. They are removed at the end.
+struct OwnCgroup {
+    root: PathBuf,
+    made: Vec<PathBuf>,
+}
+
+impl OwnCgroup {
+    fn enter(path: &str, truth: &Truth) -> Outcome<OwnCgroup> {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").map_err(failed("mounts"))?;
+        let root = mounts.lines().find_map(|line| {
+            let mut fields = line.split(' ');
+            let dir = fields.nth(1)?;
+            (fields.next() == Some("cgroup2")).then(|| PathBuf::from(dir))
+        });
+        let root = root.ok_or("there are no cgroups of version 2")?;
+        let mut own = OwnCgroup { root: root.clone(), made: Vec::new() };
+        let mut folder = root;
+        for part in path.split('/') {
+            folder.push(part);
+            if !folder.exists() {
+                std::fs::create_dir(&folder).map_err(failed("make a cgroup"))?;
+                own.made.push(folder.clone());
+            }
+        }
+        std::fs::write(folder.join("cgroup.procs"), "0").map_err(failed("enter a cgroup"))?;
+        truth.say("cgroup", folder.display());
+        truth.say("cgroup_id", std::fs::metadata(&folder).map_err(failed("look at a cgroup"))?.ino());
+        Ok(own)
+    }
+}
+
+impl Drop for OwnCgroup {
+    /// Others may be in it still; then they remove it.
+    fn drop(&mut self) {
+        let _ = std::fs::write(self.root.join("cgroup.procs"), "0");
+        for folder in self.made.iter().rev() {
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}
+
 fn run(mut args: Vec<String>) -> Outcome<u8> {
     let mut wait = false;
+    let mut cgroup = None;
     let mut truth = Truth { quiet: false };
     loop {
         match args.first().map(String::as_str) {
@@ -371,6 +416,10 @@ fn run(mut args: Vec<String>) -> Outcome<u8> {
             Some("--comm") => {
                 let name = word(&args, 1, "NAME")?;
                 std::fs::write("/proc/self/comm", name).map_err(failed("comm"))?;
+                args.remove(0);
+            }
+            Some("--cgroup") => {
+                cgroup = Some(word(&args, 1, "PATH")?);
                 args.remove(0);
             }
             _ => break,
@@ -384,6 +433,7 @@ fn run(mut args: Vec<String>) -> Outcome<u8> {
         truth.say("uid", user);
         truth.say("gid", group);
     }
+    let _cgroup = cgroup.map(|path| OwnCgroup::enter(&path, &truth)).transpose()?;
     let parts: Vec<&[String]> = args.split(|word| word == "then").collect();
     let mut prepared = Vec::new();
     for part in &parts {
