@@ -18,6 +18,7 @@ make_initramfs() {
     for program in tapline cases workload generate; do
         if [ -x "$bin/$program" ]; then cp "$bin/$program" "$root/bin/$program"; fi
     done
+    if [ -d "$bin/programs" ]; then cp -a "$bin/programs" "$root/bin/"; fi
     if [ -f "$bin/generated" ]; then cp "$bin/generated" "$root/tests/generated"; fi
     ln -sf tapline "$root/bin/bpftrace"
     cp "$here/lib/init" "$root/init"

@@ -37,6 +37,22 @@ pub struct Tool {
     pub slowness: u32,
 }
 
+/// How cases name the folder of the small programs that they trace.
+const PROGRAMS: &str = "{{$programs}}";
+
+impl Tool {
+    /// The folder of the small programs, as this process sees it.
+    pub fn programs(&self) -> PathBuf {
+        self.workload.with_file_name("programs")
+    }
+
+    /// A path of this process's as the tool sees it.
+    fn seen(&self, path: &Path) -> String {
+        let inside = self.root.as_ref().and_then(|root| path.strip_prefix(root).ok());
+        inside.map_or_else(|| path.to_owned(), |inner| Path::new("/").join(inner)).to_string_lossy().into_owned()
+    }
+}
+
 /// What became of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -76,7 +92,10 @@ pub fn reason_to_skip(run: &Run, tool: &Tool) -> Option<String> {
             return Some(format!("kernel is not {relation} {major}.{minor}"));
         }
     }
-    run.needs.iter().find_map(|need| features::unmet(need))
+    run.needs.iter().find_map(|need| match need.as_str() {
+        "programs" => (!tool.programs().is_dir()).then(|| "no test programs: `tests/run build` makes them".to_owned()),
+        need => features::unmet(need),
+    })
 }
 
 /// Runs and judges.
@@ -184,7 +203,8 @@ fn start_workload(
     index: usize,
     truth: &mut BTreeMap<String, String>,
 ) -> Result<Workload, String> {
-    let words = words.iter().map(|word| substitute(word, truth));
+    let programs = tool.programs().to_string_lossy().into_owned();
+    let words = words.iter().map(|word| substitute(&word.replace(PROGRAMS, &programs), truth));
     let mut child = Command::new(&tool.workload)
         .arg("--wait")
         .args(words)
@@ -300,16 +320,19 @@ fn wait_attached(attached: &Receiver<()>, child: &mut Guard, deadline: Instant) 
     }
 }
 
-/// Has the tool write the object of a run's script to `object`, without running it; false when the script has none because
 /// Truths that are addresses in a running workload, as scripts name them.
 pub const PLACES_OF_A_PROCESS: &[&str] = &["{{$watched}}", "{{$add_address}}"];
 
+/// Has the tool write the object of a run's script to `object`, without running it; false when the script has none because
 /// it is refused. Pids and ports are stand-ins: they are only compared with.
 pub fn emit_object(case: &Case, run: &Run, tool: &Tool, object: &Path) -> Result<bool, String> {
     let scratch = Scratch::new(case, run).map_err(|error| format!("scratch folder: {error}"))?;
     let mut truth: BTreeMap<String, String> =
         ["pid", "tid", "2.pid", "2.tid", "uid", "gid", "port"].map(|name| (name.to_owned(), "1".to_owned())).into();
-    for (name, path) in [("tmp", &scratch.0), ("workload", &tool.workload), ("self", &tool.workload)] {
+    let programs = tool.programs();
+    let folders =
+        [("tmp", &scratch.0), ("workload", &tool.workload), ("self", &tool.workload), ("programs", &programs)];
+    for (name, path) in folders {
         truth.insert(name.to_owned(), path.to_string_lossy().into_owned());
     }
     let mut run = run.clone();
@@ -335,7 +358,8 @@ pub fn observe(case: &Case, run: &Run, tool: &Tool) -> Result<Observed, String> 
     let deadline = Instant::now() + run.timeout * tool.slowness;
     let mut truth = BTreeMap::new();
     truth.insert("tmp".to_owned(), scratch.0.to_string_lossy().into_owned());
-    truth.insert("workload".to_owned(), seen_by_tool(tool));
+    truth.insert("workload".to_owned(), tool.seen(&tool.workload));
+    truth.insert("programs".to_owned(), tool.seen(&tool.programs()));
     let own = tool.workload.to_string_lossy().into_owned();
     truth.insert("self".to_owned(), own);
     if let Ok(disk) = std::env::var(features::DISK) {
@@ -408,18 +432,6 @@ pub fn observe(case: &Case, run: &Run, tool: &Tool) -> Result<Observed, String> 
             observed.stdout, observed.stderr
         )),
     }
-}
-
-/// The path by which the tool can name the workload program.
-fn seen_by_tool(tool: &Tool) -> String {
-    let path = match &tool.root {
-        Some(root) => match tool.workload.strip_prefix(root) {
-            Ok(inner) => PathBuf::from("/").join(inner),
-            Err(_) => tool.workload.clone(),
-        },
-        None => tool.workload.clone(),
-    };
-    path.to_string_lossy().into_owned()
 }
 
 /// The lines of an output; a last line without newline counts.

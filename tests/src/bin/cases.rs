@@ -104,9 +104,14 @@ fn share_workload(tool: &mut Tool) -> Result<(), String> {
         tool.root = beside.join("usr").is_dir().then_some(beside);
     }
     if let Some(root) = &tool.root {
-        let inside = root.join("tmp/tapline-workload");
-        std::fs::copy(&tool.workload, &inside)
-            .map_err(|error| format!("copying the workload to {}: {error}", inside.display()))?;
+        let folder = root.join("tmp/tapline-tests");
+        let copying = |error| format!("copying the workload to {}: {error}", folder.display());
+        std::fs::create_dir_all(folder.join("programs")).map_err(copying)?;
+        for program in std::fs::read_dir(tool.programs()).into_iter().flatten().flatten() {
+            std::fs::copy(program.path(), folder.join("programs").join(program.file_name())).map_err(copying)?;
+        }
+        let inside = folder.join("workload");
+        std::fs::copy(&tool.workload, &inside).map_err(copying)?;
         tool.workload = inside;
     }
     Ok(())

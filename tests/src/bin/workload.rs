@@ -10,6 +10,7 @@ use std::io::{BufRead, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -35,6 +36,7 @@ usage: workload [--wait] [--quiet] [--comm NAME] [--cgroup PATH] SUBCOMMAND [ARG
   socketpair N TEXT             send TEXT N times through a UNIX stream socket to itself, reading each time
   slow-pipe-read MS N           N reads of a pipe, each answered MS milliseconds after it began
   exec N PROG [ARGS]            start PROG (a path) N times, one after the other
+  become PROG [ARGS]            go on as PROG (a path), in the same process
   fork N                        N children that exit at once
   exit CODE                     end with this exit code
   spin MS                       use the processor for MS milliseconds
@@ -241,6 +243,11 @@ fn act(args: &[String], prepared: Prepared, truth: &Truth) -> Outcome<u8> {
                     .map_err(failed(&program))?;
             }
             truth.say("execs", count);
+        }
+        ("become", _) => {
+            let program = word(args, 1, "PROG")?;
+            let error = Command::new(&program).args(args.get(2..).unwrap_or_default()).exec();
+            return Err(failed(&program)(error));
         }
         ("fork", _) => {
             let count = number(args, 1, "N")?;

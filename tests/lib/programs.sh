@@ -1,0 +1,33 @@
+# Builds the small programs that user-side cases trace. Sourced by tests/run; needs gcc, g++, rustc and binutils. All are static:
+# the machines have no libraries.
+#
+# NAME is built with optimisation, frame pointers and debug information. Beside it lie, of the C program,
+#   NAME.nofp      without frame pointers          NAME.stripped   without any symbol or debug information
+#   NAME.nodebug   with symbols only               NAME.split      stripped; its debug information is in NAME.split.debug, by debuglink
+# and of the Rust program NAME.v0, whose names are mangled in the newer way.
+
+# make_programs OUT: does nothing when they are newer than their sources.
+make_programs() {
+    local out=$1 sources=$here/programs flags=(-O1 -g -gdwarf-5 -static -fno-pie -no-pie -fcf-protection=none -Wall)
+    local keep=(-fno-omit-frame-pointer -mno-omit-leaf-frame-pointer) drop=(-fomit-frame-pointer)
+    if [ -e "$out/done" ] && [ -z "$(find "$sources" "$here/lib/programs.sh" -newer "$out/done")" ]; then return; fi
+    rm -rf "$out" && mkdir -p "$out" || return 1
+    (
+        set -e
+        # The debug information names the sources without a path of this machine.
+        cd "$sources"
+        gcc "${flags[@]}" "${keep[@]}" -ffile-prefix-map="$sources=/programs" shapes.c -o "$out/shapes"
+        gcc "${flags[@]}" "${drop[@]}" -ffile-prefix-map="$sources=/programs" shapes.c -o "$out/shapes.nofp"
+        g++ "${flags[@]}" "${keep[@]}" -ffile-prefix-map="$sources=/programs" zoo.cc -o "$out/zoo"
+        cd "$out"
+        strip --strip-debug shapes -o shapes.nodebug
+        strip shapes -o shapes.stripped
+        objcopy --only-keep-debug shapes shapes.split.debug
+        strip shapes -o shapes.split
+        objcopy --add-gnu-debuglink=shapes.split.debug shapes.split
+        local rust=(--edition 2024 -C opt-level=1 -C debuginfo=2 -C force-frame-pointers=yes -C target-feature=+crt-static --target x86_64-unknown-linux-gnu)
+        rustc "${rust[@]}" --remap-path-prefix "$sources=/programs" "$sources/crate.rs" --crate-name crates -o "$out/crate"
+        rustc "${rust[@]}" -C symbol-mangling-version=v0 --remap-path-prefix "$sources=/programs" "$sources/crate.rs" --crate-name crates -o "$out/crate.v0"
+        touch done
+    )
+}
