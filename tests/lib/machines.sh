@@ -8,9 +8,9 @@
 
 STALL=${TAPLINE_VM_STALL:-150}
 
-# make_initramfs OUT BIN_DIR CASES_DIR TOOLS_DIR
+# make_initramfs OUT BIN_DIR CASES_DIR [TOOLS_DIR]
 make_initramfs() {
-    local out=$1 bin=$2 cases=$3 tools=$4 root program folder
+    local out=$1 bin=$2 cases=$3 tools=${4:-} root program folder
     root=$(mktemp -d)
     mkdir -p "$root"/{bin,proc,sys,dev,tmp,etc,root,tests}
     cp /bin/busybox "$root/bin/busybox"

@@ -53,7 +53,7 @@ pub fn parse(text: &[u8]) -> Result<Format, FormatError> {
             rest = after;
             continue;
         }
-        let mut spec = FormatSpec::default();
+        let (mut spec, after_percent) = (FormatSpec::default(), rest);
         rest = flags(rest, &mut spec);
         spec.width = number(&mut rest, &mut args)?;
         // C leaves open what a width does to a percent sign: nothing.
@@ -71,7 +71,15 @@ pub fn parse(text: &[u8]) -> Result<Format, FormatError> {
             spec.length = Some(*bits);
         }
         let found = CONVERSIONS.iter().find(|(letters, _)| rest.starts_with(letters.as_bytes()));
-        let Some((letters, conversion)) = found else { return Err(unknown(rest)) };
+        let Some((letters, conversion)) = found else {
+            if rest.first().is_some_and(u8::is_ascii_alphabetic) {
+                return Err(unknown(rest));
+            }
+            // Nothing that could be a conversion: the sign stands for itself.
+            literal.push(b'%');
+            rest = after_percent;
+            continue;
+        };
         rest = rest.get(letters.len()..).unwrap_or_default();
         spec.conversion = *conversion;
         spec.arg = args;
@@ -126,10 +134,8 @@ fn number(rest: &mut &[u8], args: &mut u32) -> Result<Option<FormatNumber>, Form
 
 fn unknown(rest: &[u8]) -> FormatError {
     let help = "conversions are: d i u o x X c s p r rh rx gr; a percent sign is `%%`".to_owned();
-    let message = match rest.first() {
-        Some(letter) => format!("unknown conversion `%{}`", letter.escape_ascii()),
-        None => "`%` at the end".to_owned(),
-    };
+    let letter = rest.first().map(|letter| letter.escape_ascii().to_string()).unwrap_or_default();
+    let message = format!("unknown conversion `%{letter}`");
     FormatError { message, help }
 }
 
@@ -228,7 +234,10 @@ mod tests {
 
     #[test]
     fn what_does_not_parse_says_why() {
-        assert_eq!(parse(b"100%").map_err(|e| e.message), Err("`%` at the end".into()));
+        for text in [&b"100%"[..], b"%\n", b"1%5, 2%"] {
+            let format = parse(text).unwrap_or_else(|e| panic!("{}", e.message));
+            assert_eq!(format.pieces, [FormatPiece::Literal(text.to_vec())]);
+        }
         assert_eq!(parse(b"%y").map_err(|e| e.message), Err("unknown conversion `%y`".into()));
         assert_eq!(parse(b"%99999d").map_err(|e| e.message), Err("a width of 99999".into()));
     }

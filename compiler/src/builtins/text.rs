@@ -1,5 +1,9 @@
 //! Strings, bytes, and numbers that are printed as text.
 
+use std::rc::Rc;
+
+use tapline_grammar::ast;
+
 use super::Call;
 use crate::check::{Checker, constant_number, convert, decay, int_literal, string_literal as literal, text_literal};
 use crate::program::Clock;
@@ -59,6 +63,12 @@ pub(super) fn str(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
             None => bytes = Some(convert(length, &Type::U64)),
         }
     }
+    let digits = match value.kind {
+        // A number as it is written, and so a parameter, is text already.
+        ExprKind::Int(n) if matches!(value.ty, Type::Int(_)) => Some(literal(n.to_string().as_bytes(), value.span)),
+        _ => None,
+    };
+    let value = digits.unwrap_or(value);
     if let Some(text) = text_literal(&value) {
         // A literal is cut to that many characters, while the length of anything else counts the terminator.
         let kept = bytes.as_ref().and_then(constant_number).and_then(|n| text.get(..usize::try_from(n).ok()?));
@@ -81,7 +91,15 @@ pub(super) fn str(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
 
 pub(super) fn buf(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     let limit = checker.script.limits.max_strlen;
-    let value = checker.value_expr(call.arg(0)?);
+    let value = match call.arg(0)? {
+        // Zero bytes of a literal count here.
+        ast::Expr { kind: ast::ExprKind::Str(bytes), span } => {
+            let all: Vec<u8> = bytes.iter().copied().chain([0]).collect();
+            let ty = Type::Array(Rc::new(CHAR), u32::try_from(all.len()).unwrap_or(u32::MAX));
+            Some(Expr { kind: ExprKind::Str(all.into()), ty, span: *span })
+        }
+        arg => checker.value_expr(arg),
+    };
     let length = match call.arg(1) {
         Some(arg) => Some(checker.number_arg("buf", arg)?),
         None => None,
@@ -101,6 +119,9 @@ pub(super) fn buf(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
             return None;
         }
     };
+    // What lies behind a local value is nobody's business; an array in the kernel's memory may be the head of a longer one.
+    let local = matches!(value.ty, Type::Str(_)) || matches!(value.kind, ExprKind::Str(_));
+    let limit = if local { own.unwrap_or(limit).min(limit) } else { limit };
     let capacity = match constant_number(&length) {
         Some(n) => u32::try_from(n).unwrap_or(limit).clamp(1, limit),
         None => own.unwrap_or(limit).min(limit),

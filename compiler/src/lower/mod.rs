@@ -272,7 +272,6 @@ impl<'a> ModuleLower<'a> {
 
     fn program(&mut self, index: usize, program: &TypedProgram) {
         let (section, reentrant) = section(program.kind);
-        let symbol = format!("p{index}");
         let kind = FunctionKind::Program { section: self.section_of(section, program), reentrant };
         let probe = program
             .probes
@@ -281,6 +280,7 @@ impl<'a> ModuleLower<'a> {
             .map(|p| p.name.as_str())
             .collect::<Vec<_>>()
             .join(", ");
+        let symbol = program_symbol(&probe, index);
         self.subprograms.clear();
         let missed = reentrant.then(|| self.counter(Counter::Missed { probe: probe.clone() }));
         let (builder, params) = FunctionBuilder::new(symbol.clone(), kind, 1, program.span);
@@ -544,4 +544,11 @@ impl FnLower<'_, '_> {
     fn internal(&mut self, what: &str, span: Span) {
         self.m.diagnostics.push(Diagnostic::internal(format!("cannot lower {what}"), span));
     }
+}
+
+/// What lists of programs and stacks of the kernel call a program: by its probe, and its number from 1.
+fn program_symbol(probe: &str, index: usize) -> String {
+    const LONGEST: usize = 64;
+    let name = probe.chars().take(LONGEST).map(|c| if c.is_ascii_alphanumeric() { c } else { '_' });
+    format!("{}_{}", name.collect::<String>(), index + 1)
 }

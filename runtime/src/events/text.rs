@@ -172,9 +172,9 @@ pub fn syscall_name(number: u64) -> &'static str {
     syscalls::name(crate::system::ARCH, number).unwrap_or("Unknown syscall")
 }
 
-/// The text of an errno.
+/// The text of an errno; the kernel's functions return it negative.
 pub fn error_text(errno: i32) -> String {
-    let text = crate::sys::identity::error_text(errno);
+    let text = crate::sys::identity::error_text(errno.saturating_abs());
     // The C library puts the number behind texts for unknown errors.
     if text.starts_with("Unknown error") { "Unknown error".into() } else { text }
 }
