@@ -77,7 +77,7 @@ pub struct ProgramDesc {
 /// How a program is loaded: BPF program type and expected attach type follow from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ProgramKind {
-    /// `raw_tp` program that is run through `BPF_PROG_TEST_RUN`: begin, end, self:signal.
+    /// `raw_tp` program that is run through `BPF_PROG_TEST_RUN`: begin, end, self:signal, test, bench.
     RawTpRun,
     /// `kprobe` program behind perf kprobe events, entry.
     Kprobe,
@@ -138,6 +138,10 @@ pub enum Attach {
     End,
     /// Run when tapline receives the signal.
     SelfSignal(i32),
+    /// Run once when tests are asked for; its name.
+    Test(String),
+    /// Run many times when measurements are asked for; its name.
+    Bench(String),
     /// Kernel function, with the module when one was named, and a byte offset.
     Kprobe {
         /// Function name.

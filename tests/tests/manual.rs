@@ -64,7 +64,7 @@ fn probes() -> String {
         let forms: Vec<String> = p.form.split(", ").map(|form| format!("`{form}`")).collect();
         vec![names.join(", "), forms.join(", "), p.docs.to_owned(), offers.join(", ")]
     };
-    table(&["Probe", "Form", "Its action runs", "It offers"], PROVIDERS.iter().filter(|p| p.is_supported()).map(row))
+    table(&["Probe", "Form", "Its action runs", "It offers"], PROVIDERS.iter().map(row))
 }
 
 fn variables() -> String {

@@ -188,9 +188,13 @@ impl Checker<'_> {
     /// Filters hold for what happens in a task.
     fn filter(&self, point: &AttachPoint) -> TaskFilter {
         match point.desc.attach {
-            Attach::Begin | Attach::End | Attach::SelfSignal(_) | Attach::Interval { .. } | Attach::Iter { .. } => {
-                TaskFilter::default()
-            }
+            Attach::Begin
+            | Attach::End
+            | Attach::SelfSignal(_)
+            | Attach::Test(_)
+            | Attach::Bench(_)
+            | Attach::Interval { .. }
+            | Attach::Iter { .. } => TaskFilter::default(),
             _ => TaskFilter { pid: self.script.config.pid, cgroup: self.script.config.cgroup },
         }
     }

@@ -331,7 +331,10 @@ fn kernels_and_files_that_cannot() {
             messages("tracepoint:sched:sched_switch { print(args.prev_pid); }", &target),
             messages(&format!("#define X0 (1 + 1)\n{}\nBEGIN {{ print(X63); }}", explosion.join("\n")), &target),
             messages("BEGIN { print(nsecs(tai)); }", &target),
-            messages("config = { max_strlen = 900000 } BEGIN { $a = str(nsecs); $b = str(elapsed); @x[$a, $b] = 1; }", &target),
+            messages(
+                "config = { max_strlen = 900000 } BEGIN { $a = str(nsecs); $b = str(elapsed); @x[$a, $b] = 1; }",
+                &target
+            ),
         ]
         .join("\n")
     );

@@ -25,7 +25,7 @@ pub use print::print;
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::probes::Provider;
 use crate::probes::usdt::Operand;
-use crate::program::{Cgroup, Config, ProbeDesc, ProgramKind};
+use crate::program::{Attach, Cgroup, Config, ProbeDesc, ProgramKind};
 use crate::source::SourceMap;
 use crate::target::Target;
 use crate::typed::Limits;
@@ -322,6 +322,21 @@ fn resolve_probes(
     params.finish();
     diagnostics.append(&mut from_params);
     check_iterators(&out.probes, diagnostics);
+    check_names(&out.probes, diagnostics);
+}
+
+/// The name of a test or measurement tells its result from others.
+fn check_names(probes: &[ExpandedProbe], diagnostics: &mut Diagnostics) {
+    let mut first: BTreeMap<&str, Span> = BTreeMap::new();
+    for point in probes.iter().flat_map(|probe| &probe.points) {
+        if !matches!(point.desc.attach, Attach::Test(_) | Attach::Bench(_)) {
+            continue;
+        }
+        if let Some(before) = first.insert(&point.desc.name, point.span) {
+            let d = Diagnostic::error("repeated-name", format!("there are two `{}`", point.desc.name), point.span);
+            diagnostics.push(d.also(before, "the other one").help("give each a name of its own"));
+        }
+    }
 }
 
 /// An iterator runs to its end and then the script is over: nothing else could ever happen in it.

@@ -106,12 +106,7 @@ impl FnLower<'_, '_> {
         let ctx = if hidden.context { next() } else { b.iconst(0) };
         let result = match &function.ret {
             Type::Void => None,
-            ty if ty.is_scalar() => {
-                let v = b.variable();
-                let zero = b.iconst(0);
-                b.set(v, zero);
-                Some(Home::Register(v))
-            }
+            ty if ty.is_scalar() => Some(Home::Register(super::zeroed(&mut b))),
             _ => Some(Home::Outer(next())),
         };
         let vars = self.m.variables(&mut b, &function.vars);

@@ -287,6 +287,7 @@ impl<'a> ModuleLower<'a> {
         let exit = {
             let mut b = builder;
             let exit = b.block();
+            let result = self.is_trial(program).then(|| Home::Register(zeroed(&mut b)));
             let vars = self.variables(&mut b, &program.vars);
             let ctx = params.first().copied().unwrap_or(Value(0));
             let mut func = FnLower {
@@ -297,7 +298,7 @@ impl<'a> ModuleLower<'a> {
                 ctx,
                 vars,
                 exit,
-                result: None,
+                result,
                 loops: Vec::new(),
                 mentions: Rc::new(Mentions::of(&program.body, program.predicate.as_ref())),
                 probe,
@@ -313,6 +314,12 @@ impl<'a> ModuleLower<'a> {
             f.missed_counter = Some(counter.0);
         }
         self.programs.push(ProgramDesc { symbol, kind: program.kind, probes: program.probes.clone() });
+    }
+
+    /// Somebody looks at what the program returns.
+    fn is_trial(&self, program: &TypedProgram) -> bool {
+        let mut probes = program.probes.iter().filter_map(|id| self.script.probes.get(*id));
+        probes.any(|p| matches!(p.attach, Attach::Test(_) | Attach::Bench(_)))
     }
 
     /// The section's name with what the program is for, where loaders look for it there: programs that BTF describes.
@@ -364,6 +371,14 @@ impl<'a> ModuleLower<'a> {
         };
         Ok(Lowered { module: self.module, manifest })
     }
+}
+
+/// A variable that is 0 so far.
+fn zeroed(b: &mut FunctionBuilder) -> Variable {
+    let variable = b.variable();
+    let zero = b.iconst(0);
+    b.set(variable, zero);
+    variable
 }
 
 /// True when something becomes a callback of `bpf_loop`.

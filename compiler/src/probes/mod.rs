@@ -19,6 +19,7 @@ mod software;
 #[cfg(test)]
 mod tests;
 mod tracepoint;
+mod trial;
 mod uprobe;
 pub mod usdt;
 mod watchpoint;
@@ -69,15 +70,8 @@ pub struct Provider {
     pub reentrant: bool,
     /// What the context offers.
     pub access: &'static [Access],
-    /// Reads the options; `None` for providers that are known but not there yet.
-    resolve: Option<Resolve>,
-}
-
-impl Provider {
-    /// Scripts can use it; the others are known by name only.
-    pub fn is_supported(&self) -> bool {
-        self.resolve.is_some()
-    }
+    /// Reads the options.
+    resolve: Resolve,
 }
 
 impl std::fmt::Debug for Provider {
@@ -147,7 +141,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 0..=0,
         reentrant: false,
         access: &[],
-        resolve: Some(begin_end::resolve),
+        resolve: begin_end::resolve,
     },
     Provider {
         name: "end",
@@ -158,7 +152,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 0..=0,
         reentrant: false,
         access: &[],
-        resolve: Some(begin_end::resolve),
+        resolve: begin_end::resolve,
     },
     Provider {
         name: "self",
@@ -169,7 +163,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 2..=2,
         reentrant: false,
         access: &[],
-        resolve: Some(self_signal::resolve),
+        resolve: self_signal::resolve,
     },
     Provider {
         name: "kprobe",
@@ -180,7 +174,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 1..=2,
         reentrant: false,
         access: &[ArgN, Args, Func, Register],
-        resolve: Some(kprobe::resolve),
+        resolve: kprobe::resolve,
     },
     Provider {
         name: "kretprobe",
@@ -191,7 +185,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 1..=2,
         reentrant: false,
         access: &[Retval, Func, Register],
-        resolve: Some(kprobe::resolve),
+        resolve: kprobe::resolve,
     },
     Provider {
         name: "tracepoint",
@@ -202,7 +196,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 1..=2,
         reentrant: false,
         access: &[Args],
-        resolve: Some(tracepoint::resolve),
+        resolve: tracepoint::resolve,
     },
     Provider {
         name: "rawtracepoint",
@@ -213,7 +207,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 1..=2,
         reentrant: false,
         access: &[ArgN, Args],
-        resolve: Some(rawtracepoint::resolve),
+        resolve: rawtracepoint::resolve,
     },
     Provider {
         name: "interval",
@@ -224,7 +218,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 1..=2,
         reentrant: false,
         access: &[Register],
-        resolve: Some(interval::resolve),
+        resolve: interval::resolve,
     },
     Provider {
         name: "profile",
@@ -235,7 +229,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 1..=2,
         reentrant: false,
         access: &[Register],
-        resolve: Some(profile::resolve),
+        resolve: profile::resolve,
     },
     Provider {
         name: "software",
@@ -246,7 +240,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 1..=2,
         reentrant: false,
         access: &[Register],
-        resolve: Some(software::resolve),
+        resolve: software::resolve,
     },
     Provider {
         name: "hardware",
@@ -257,7 +251,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 1..=2,
         reentrant: false,
         access: &[Register],
-        resolve: Some(hardware::resolve),
+        resolve: hardware::resolve,
     },
     Provider {
         name: "uprobe",
@@ -269,7 +263,7 @@ pub static PROVIDERS: &[Provider] = &[
         // The task that runs it can be preempted, and others hit the same function.
         reentrant: true,
         access: &[ArgN, Func, Register],
-        resolve: Some(uprobe::resolve),
+        resolve: uprobe::resolve,
     },
     Provider {
         name: "uretprobe",
@@ -280,7 +274,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 2..=3,
         reentrant: true,
         access: &[Retval, Func, Register],
-        resolve: Some(uprobe::resolve),
+        resolve: uprobe::resolve,
     },
     Provider {
         name: "usdt",
@@ -291,7 +285,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 1..=3,
         reentrant: true,
         access: &[ArgN, Func, Register],
-        resolve: Some(usdt::resolve),
+        resolve: usdt::resolve,
     },
     Provider {
         name: "fentry",
@@ -302,7 +296,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 1..=3,
         reentrant: false,
         access: &[Args, Func],
-        resolve: Some(fentry::resolve),
+        resolve: fentry::resolve,
     },
     Provider {
         name: "fexit",
@@ -313,7 +307,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 1..=3,
         reentrant: false,
         access: &[Args, Retval, Func],
-        resolve: Some(fentry::resolve),
+        resolve: fentry::resolve,
     },
     Provider {
         name: "iter",
@@ -324,7 +318,7 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 1..=2,
         reentrant: false,
         access: &[],
-        resolve: Some(iter::resolve),
+        resolve: iter::resolve,
     },
     Provider {
         name: "watchpoint",
@@ -335,29 +329,29 @@ pub static PROVIDERS: &[Provider] = &[
         parts: 3..=3,
         reentrant: false,
         access: &[Func, Register],
-        resolve: Some(watchpoint::resolve),
+        resolve: watchpoint::resolve,
     },
     Provider {
         name: "test",
         aliases: &[],
         probetype: "test",
         form: "test:name",
-        docs: "when tests are asked for",
+        docs: "with `--test`: a test, which passes unless it returns another number than 0 or an error occurs",
         parts: 1..=1,
         reentrant: false,
         access: &[],
-        resolve: None,
+        resolve: trial::resolve,
     },
     Provider {
         name: "bench",
         aliases: &[],
         probetype: "bench",
         form: "bench:name",
-        docs: "when measurements are asked for",
+        docs: "with `--bench`: many times, to measure how long a run takes",
         parts: 1..=1,
         reentrant: false,
         access: &[],
-        resolve: None,
+        resolve: trial::resolve,
     },
 ];
 
@@ -388,10 +382,6 @@ pub fn resolve(
         )));
     };
     let Some(provider) = provider(&first.node) else { return Err(unknown_provider(first, span)) };
-    let Some(resolve) = provider.resolve else {
-        let message = format!("{} probes are not supported yet", provider.name);
-        return Err(ProbeError::invalid(Diagnostic::error("unsupported-provider", message, first.span)));
-    };
     if !provider.parts.contains(&rest.len()) {
         let message = format!("wrong number of parts in a {} probe", provider.name);
         let (low, high) = (provider.parts.start(), provider.parts.end());
@@ -401,7 +391,7 @@ pub fn resolve(
         return Err(ProbeError::invalid(d.help(format!("its form is `{}`", provider.form))));
     }
     let mut request = Request { provider, parts: rest, span, target, pid, diagnostics, hints };
-    resolve(&mut request).map(|points| (provider, points))
+    (provider.resolve)(&mut request).map(|points| (provider, points))
 }
 
 fn unknown_provider(name: &Spanned<String>, span: Span) -> ProbeError {
@@ -412,8 +402,8 @@ fn unknown_provider(name: &Spanned<String>, span: Span) -> ProbeError {
     if let Some(close) = crate::similar::closest(&name.node, names) {
         d = d.help(format!("did you mean `{close}`?"));
     } else {
-        let supported: Vec<&str> = PROVIDERS.iter().filter(|p| p.resolve.is_some()).map(|p| p.name).collect();
-        d = d.note(format!("probe types are: {}", supported.join(", ")));
+        let known: Vec<&str> = PROVIDERS.iter().map(|p| p.name).collect();
+        d = d.note(format!("probe types are: {}", known.join(", ")));
     }
     ProbeError::invalid(d)
 }

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use regex_lite::Regex;
 
 use tapline_compiler::target::Feature;
 
 use crate::session::run::Buffering;
+use crate::session::trials::Purpose;
 
 use super::tools;
 
@@ -99,6 +101,10 @@ pub struct Cli {
     pub emit_elf: Option<PathBuf>,
     /// `--traceable-functions`.
     pub traceable_functions: Option<PathBuf>,
+    /// `--test`, `--bench`, `--mode`.
+    pub purpose: Purpose,
+    /// `--probe-filter`.
+    pub probe_filter: Option<Regex>,
     /// `--no-feature`.
     pub without_features: Vec<Feature>,
     /// Options that were given and mean nothing here, with the reason.
@@ -124,10 +130,6 @@ const WITHOUT_MEANING: &[(&str, bool, &str)] = &[
     ("emit-llvm", true, "tapline has its own compiler: there is no LLVM IR; -d ir prints its intermediate code"),
     ("debuginfo", true, "tapline reads no debug information of user programs"),
     ("usdt-file-activation", false, "semaphores are always activated by file"),
-    ("mode", true, "tapline runs scripts only"),
-    ("test", false, "tapline runs scripts only"),
-    ("bench", false, "tapline runs scripts only"),
-    ("probe-filter", true, "it selects test and bench probes only"),
     ("aot", true, "--emit-elf writes the compiled object"),
 ];
 
@@ -146,6 +148,25 @@ fn without_features(lists: &[String]) -> Result<Vec<Feature>, String> {
         features.extend(*feature);
     }
     Ok(features)
+}
+
+/// What a session is for, by its flag and by its name in `--mode`.
+const PURPOSES: &[(&str, Purpose)] = &[("test", Purpose::Test), ("bench", Purpose::Bench)];
+
+fn purpose(matches: &ArgMatches) -> Result<Purpose, String> {
+    let named = matches.get_one::<String>("mode").map(String::as_str).filter(|mode| *mode != "format");
+    let flags = PURPOSES.iter().map(|(name, _)| *name).filter(|name| matches.get_flag(name));
+    let mut found = Purpose::Script;
+    for word in flags.chain(named) {
+        let Some((_, wanted)) = PURPOSES.iter().find(|(name, _)| *name == word) else {
+            return Err(format!("--mode: unknown mode `{word}`; there are test, bench and format"));
+        };
+        if found != Purpose::Script && found != *wanted {
+            return Err("tests and measurements are different sessions: choose one of --test and --bench".into());
+        }
+        found = *wanted;
+    }
+    Ok(found)
 }
 
 fn flag(id: &'static str, help: &'static str) -> Arg {
@@ -213,6 +234,10 @@ fn command() -> Command {
                 .help("Do without: kprobe_multi, kprobe_session or uprobe_multi; several with commas between"),
         )
         .arg(flag("unsafe", "Allow functions that change the system"))
+        .arg(flag("test", "Run the script's test probes, and say which pass"))
+        .arg(flag("bench", "Run the script's bench probes many times, and say how long one takes"))
+        .arg(value("mode", "MODE", "The same as --test, --bench and --fmt: `test`, `bench` or `format`"))
+        .arg(value("probe-filter", "REGEX", "Run only those test and bench probes whose name matches"))
         .arg(flag("dry-run", "End once all probes are attached"))
         .arg(
             Arg::new("stage")
@@ -406,6 +431,10 @@ fn understand(matches: &ArgMatches, script: ScriptWords, as_bpftrace: bool) -> R
         dry_run: matches.get_flag("dry-run"),
         emit_elf: text("emit-elf").map(PathBuf::from),
         traceable_functions: text("traceable-functions").map(PathBuf::from),
+        purpose: purpose(matches)?,
+        probe_filter: text("probe-filter")
+            .map(|pattern| Regex::new(&pattern).map_err(|e| format!("--probe-filter: {e}")))
+            .transpose()?,
         without_features: without_features(&texts("no-feature"))?,
         without_meaning: Vec::new(),
         as_bpftrace,
@@ -439,7 +468,7 @@ fn understand(matches: &ArgMatches, script: ScriptWords, as_bpftrace: bool) -> R
         Mode::Info
     } else if list {
         Mode::List
-    } else if matches.get_flag("fmt") {
+    } else if matches.get_flag("fmt") || text("mode").is_some_and(|mode| mode == "format") {
         Mode::Format
     } else if cli.source == Source::Missing {
         return Err("no script: name a file, a tool, or give a program with -e (see --help)".into());

@@ -18,6 +18,7 @@ use crate::output::Sink;
 use crate::output::json::JsonSink;
 use crate::output::text::TextSink;
 use crate::session;
+use crate::session::trials::{self, Purpose};
 use crate::symbols::Symbols;
 use crate::sys::child::Child;
 use crate::sys::identity::describe;
@@ -231,6 +232,16 @@ pub fn run(cli: &Cli) -> i32 {
     }
 }
 
+/// A script all of whose probes are for another purpose.
+fn nothing_to_run(cli: &Cli) -> Diagnostic {
+    let d = error("no-probes", "there is nothing to attach to");
+    match cli.purpose {
+        Purpose::Script => d.help("--test runs test probes, --bench runs bench probes"),
+        Purpose::Test => d.help("a test is a probe of its own: `test:name { … }`"),
+        Purpose::Bench => d.help("a measurement is a probe of its own: `bench:name { … }`"),
+    }
+}
+
 fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
     let only_compile = cli.emit_elf.is_some() || cli.stages.iter().any(|s| s != VERIFIER);
     if !only_compile && let Some(missing) = privilege::missing() {
@@ -258,7 +269,7 @@ fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
         // A reader that closes early has what it wanted.
         let _ = write!(io::stdout(), "{title}{text}");
     }
-    let Some(program) = compiled.program else { return Ok(FAILURE) };
+    let Some(mut program) = compiled.program else { return Ok(FAILURE) };
     if let Some(path) = &cli.emit_elf {
         fs::write(path, &program.object)
             .map_err(|e| error("output", format!("cannot write {}: {}", path.display(), describe(&e))))?;
@@ -267,6 +278,11 @@ fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
         return Ok(0);
     }
 
+    let filter = cli.probe_filter.as_ref();
+    trials::select(&mut program.manifest, cli.purpose, &|name| filter.is_none_or(|f| f.is_match(name)));
+    if program.manifest.programs.is_empty() {
+        return Err(nothing_to_run(cli));
+    }
     let uses_tracefs = program.manifest.probes.iter().any(|p| matches!(p.attach, Attach::Tracepoint { .. }));
     let options = session::Options {
         command,
@@ -277,6 +293,7 @@ fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
         verifier_log: cli.stages.iter().any(|s| s == VERIFIER),
         buffering: cli.buffering,
         dry_run: cli.dry_run,
+        purpose: cli.purpose,
         tracefs: if uses_tracefs { system.tracefs().ok().map(|t| t.path("")) } else { None },
     };
     let kernel = Rc::clone(&system);

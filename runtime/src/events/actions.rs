@@ -49,6 +49,11 @@ impl<'a> Actions<'a> {
         Self { manifest, ctx, tables, sink, buffer: Vec::new() }
     }
 
+    /// The same, with another output.
+    pub fn with_sink<'b>(&'b self, sink: &'b mut dyn Sink) -> Actions<'b> {
+        Actions::new(self.manifest, self.ctx, self.tables, sink)
+    }
+
     /// The exit status that the record asks for, if it is an exit.
     pub fn exit_status(&self, record: &[u8]) -> Option<i32> {
         let action = self.action(record)?;

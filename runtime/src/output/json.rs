@@ -8,6 +8,7 @@ use crate::events::text::{put, write_value};
 use crate::events::value::{Histogram, Series, Value};
 use crate::maps::view::{MapKind, MapView, percentiles};
 
+use super::trials::{self, Trial};
 use super::{Message, Sink, TextKind, Warning, histogram, series, split_position};
 
 /// Readers of JSON keep numbers as doubles: an integer that needs more bits than those have becomes a string.
@@ -42,7 +43,7 @@ impl<W: Write> JsonSink<W> {
 }
 
 /// Appends a JSON string.
-fn write_string(bytes: &[u8], out: &mut Vec<u8>) {
+pub(super) fn write_string(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     for c in String::from_utf8_lossy(bytes).chars() {
         match c {
@@ -312,6 +313,13 @@ impl<W: Write> Sink for JsonSink<W> {
 
     fn lost(&mut self, events: u64) -> io::Result<()> {
         self.data("lost_events", |out| put!(out, "{{\"events\": {events}}}"))
+    }
+
+    fn trial(&mut self, trial: &Trial<'_>) -> io::Result<()> {
+        match trials::json(trial) {
+            Some((kind, data)) => self.data(kind, |out| out.extend_from_slice(&data)),
+            None => Ok(()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,14 +1,18 @@
 //! The script's output: one trait, one implementation per form. No decoding and no reading of maps here.
 
+pub mod capture;
 pub mod histogram;
 pub mod json;
 pub mod series;
 #[cfg(test)]
 mod tests;
 pub mod text;
+pub mod trials;
 
 use std::io;
 
+use self::text::TextSink;
+use self::trials::Trial;
 use crate::events::value::Value;
 use crate::maps::view::MapView;
 
@@ -79,6 +83,8 @@ pub trait Sink {
     fn warning(&mut self, warning: &Warning<'_>) -> io::Result<()>;
     /// Events that did not reach us.
     fn lost(&mut self, events: u64) -> io::Result<()>;
+    /// About a test or a measurement.
+    fn trial(&mut self, trial: &Trial<'_>) -> io::Result<()>;
     /// Everything written so far must be seen now.
     fn flush(&mut self) -> io::Result<()>;
 }

@@ -7,6 +7,7 @@ use tapline_compiler::program::{
 
 use super::json::JsonSink;
 use super::text::TextSink;
+use super::trials::Trial;
 use super::{Message, Sink, TextKind, Warning};
 use crate::events::context::{Context, NoSymbols};
 use crate::events::value::Value;
@@ -212,5 +213,47 @@ fn json_lines() {
          {\"type\": \"helper_error\", \"msg\": \"Argument list too long\", \"helper\": \"map_update_elem\", \"retcode\": -7, \
          \"filename\": \"stdin\", \"line\": 1, \"col\": 55}\n\
          {\"type\": \"lost_events\", \"data\": {\"events\": 5}}\n"
+    );
+}
+
+#[test]
+fn results_of_tests() {
+    use std::time::Duration;
+    let failed = ["bad"];
+    let tested = |passed, nanoseconds, output| {
+        let (name, time) = (if passed { "good" } else { "bad" }, Duration::from_nanos(nanoseconds));
+        Trial::Tested { name, passed, time, output }
+    };
+    let told: [Trial<'_>; 6] = [
+        Trial::Tests(2),
+        Trial::Test("good"),
+        tested(true, 999, b"hidden"),
+        Trial::Test("bad"),
+        tested(false, 2_345_678, b"shown"),
+        Trial::Summary { passed: 1, failed: &failed },
+    ];
+    let (mut text, mut json) = (TextSink::new(Vec::new()), Vec::new());
+    for trial in &told {
+        text.trial(trial).unwrap();
+        JsonSink::new(&mut json).trial(trial).unwrap();
+    }
+    let (green, red, plain) = ("\x1b[32m", "\x1b[31m", "\x1b[0m");
+    let expected = [
+        format!("{green}[==========]{plain} Running 2 tests."),
+        format!("{green}[ RUN      ]{plain} good"),
+        format!("{green}[       OK ]{plain} good (999 ns)"),
+        format!("{green}[ RUN      ]{plain} bad"),
+        "shown".into(),
+        format!("{red}[  FAILED  ]{plain} bad (2 ms)"),
+        format!("{green}[==========]{plain} 2 tests ran."),
+        format!("{green}[  PASSED  ]{plain} 1 test."),
+        format!("{red}[  FAILED  ]{plain} 1 test, listed below:"),
+        format!("{red}[  FAILED  ]{plain} bad\n"),
+    ];
+    assert_eq!(String::from_utf8(text.take()).unwrap(), expected.join("\n"));
+    assert_eq!(
+        String::from_utf8(json).unwrap(),
+        "{\"type\": \"test_result\", \"data\": {\"good\": {\"duration\": 999, \"passed\": true, \"output\": \"hidden\"}}}\n\
+         {\"type\": \"test_result\", \"data\": {\"bad\": {\"duration\": 2345678, \"passed\": false, \"output\": \"shown\"}}}\n"
     );
 }

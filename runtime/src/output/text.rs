@@ -6,9 +6,11 @@ use crate::events::text::{put, write_list, write_value};
 use crate::events::value::{Histogram, Value};
 use crate::maps::view::{MapView, percentiles};
 
+use super::trials::{self, Trial};
 use super::{Message, Sink, TextKind, Warning, histogram, series};
 
 /// Writes text to `out` and what is not the script's output to standard error.
+#[derive(Default)]
 pub struct TextSink<W> {
     out: W,
     buffer: Vec<u8>,
@@ -20,7 +22,15 @@ impl<W: Write> TextSink<W> {
         Self { out, buffer: Vec::new() }
     }
 
-    fn write(&mut self, build: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+    /// The writer, with a fresh one in its place.
+    pub(super) fn take(&mut self) -> W
+    where
+        W: Default,
+    {
+        std::mem::take(&mut self.out)
+    }
+
+    pub(super) fn write(&mut self, build: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
         self.buffer.clear();
         build(&mut self.buffer);
         self.out.write_all(&self.buffer)
@@ -123,6 +133,10 @@ impl<W: Write> Sink for TextSink<W> {
         self.out.flush()?;
         eprintln!("Lost {events} events");
         Ok(())
+    }
+
+    fn trial(&mut self, trial: &Trial<'_>) -> io::Result<()> {
+        self.write(|out| trials::write_text(trial, out))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -5,6 +5,7 @@ pub mod error;
 pub mod loader;
 pub mod losses;
 pub mod run;
+pub mod trials;
 
 #[cfg(test)]
 mod kernel_tests;

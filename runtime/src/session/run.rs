@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, RingBuf};
-use tapline_compiler::program::{Attach, MapRole, Program};
+use tapline_compiler::program::{Attach, MapRole, ProbeDesc, Program};
 
 use crate::events::actions::{Actions, Outcome};
 use crate::events::context::{Context, Symbolizer};
@@ -25,6 +25,7 @@ use super::SessionError;
 use super::attach::{Environment, Links, attach_all, iter};
 use super::loader::{DirectLoader, Loaded, Loader};
 use super::losses::{Losses, kernel_misses};
+use super::trials::Purpose;
 
 /// The line that programs which drive us wait for; also the name of the variable that asks for it.
 const NOTIFY: &str = "__BPFTRACE_NOTIFY_PROBES_ATTACHED";
@@ -76,6 +77,8 @@ pub struct Options {
     pub buffering: Buffering,
     /// Attach, run nothing and go: for checking that a script would start.
     pub dry_run: bool,
+    /// What it is for.
+    pub purpose: Purpose,
     /// Mount point of tracefs, where it is known already.
     pub tracefs: Option<PathBuf>,
 }
@@ -154,15 +157,15 @@ pub fn run(
     session.run()
 }
 
-struct Session<'a> {
-    program: &'a Program,
-    options: &'a Options,
-    programs: Vec<OwnedFd>,
-    counters: Option<Table>,
-    losses: Losses<'a>,
+pub(super) struct Session<'a> {
+    pub(super) program: &'a Program,
+    pub(super) options: &'a Options,
+    pub(super) programs: Vec<OwnedFd>,
+    pub(super) counters: Option<Table>,
+    pub(super) losses: Losses<'a>,
     last_report: Instant,
-    events: Option<RingBuf<MapData>>,
-    actions: Actions<'a>,
+    pub(super) events: Option<RingBuf<MapData>>,
+    pub(super) actions: Actions<'a>,
     child: Held,
     unwinder: Option<Unwinder>,
     exit: Option<i32>,
@@ -180,6 +183,11 @@ impl Session<'_> {
         // What the begin probes have sent is held back until the attach is announced; if they have ended the
         // script, there is no need to attach anything.
         let early = self.take_records();
+        if self.options.purpose != Purpose::Script
+            && let Some(status) = self.run_trials(&early)?
+        {
+            return self.finish(Links::default(), &signals).map(|own| if status == 0 { own } else { status });
+        }
         let ended = early.iter().any(|record| self.actions.exit_status(record).is_some());
         // Whoever waits for the announcement may end the traced process at once: it is watched, and the mappings that name its
         // addresses are known, before.
@@ -196,7 +204,7 @@ impl Session<'_> {
             });
         }
         let links = if ended { Links::default() } else { self.attach()? };
-        self.announce(if ended { self.program.manifest.probes.len() } else { links.probes + self.own_probes() })?;
+        self.announce(if ended { self.probes().count() } else { links.probes + self.own_probes() })?;
         for record in &early {
             if self.exit.is_none() {
                 self.handle(record)?;
@@ -205,7 +213,7 @@ impl Session<'_> {
         self.flush(false)?;
         if !ended {
             self.release_child()?;
-            if self.program.manifest.probes.iter().any(|p| matches!(p.attach, Attach::Iter { .. })) {
+            if self.probes().any(|p| matches!(p.attach, Attach::Iter { .. })) {
                 self.iterate(&links, &signals)?;
             } else if !self.is_finished_by_begin() {
                 self.serve(&signals, process.as_ref())?;
@@ -227,13 +235,20 @@ impl Session<'_> {
     /// Probes that nothing is attached for.
     fn own_probes(&self) -> usize {
         let own = |attach: &Attach| matches!(attach, Attach::Begin | Attach::End | Attach::SelfSignal(_));
-        self.program.manifest.probes.iter().filter(|p| own(&p.attach)).count()
+        self.probes().filter(|p| own(&p.attach)).count()
+    }
+
+    /// The probes that this session has a program for.
+    fn probes(&self) -> impl Iterator<Item = &ProbeDesc> {
+        let manifest = &self.program.manifest;
+        let ids = manifest.programs.iter().flat_map(|program| &program.probes);
+        ids.filter_map(|id| manifest.probes.get(id.0 as usize))
     }
 
     /// Nothing can happen any more: the script has begin and end probes only, and no command runs for it.
     fn is_finished_by_begin(&self) -> bool {
         let once = |attach: &Attach| matches!(attach, Attach::Begin | Attach::End);
-        self.child.is_none() && self.program.manifest.probes.iter().all(|p| once(&p.attach))
+        self.child.is_none() && self.probes().all(|p| once(&p.attach))
     }
 
     /// Runs the programs of some probes, in the order of the script.
@@ -430,7 +445,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn flush(&mut self, always: bool) -> Result<(), SessionError> {
+    pub(super) fn flush(&mut self, always: bool) -> Result<(), SessionError> {
         if always || self.options.buffering != Buffering::Full {
             self.actions.sink.flush().map_err(SessionError::Output)?;
         }

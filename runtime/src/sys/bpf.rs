@@ -4,6 +4,7 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use aya_obj::generated::bpf_insn;
 
@@ -14,6 +15,7 @@ const MAP_GET_NEXT_KEY: libc::c_int = 4;
 const PROG_LOAD: libc::c_int = 5;
 const PROG_TEST_RUN: libc::c_int = 10;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const ENABLE_STATS: libc::c_int = 32;
 const RAW_TRACEPOINT_OPEN: libc::c_int = 17;
 const BTF_LOAD: libc::c_int = 18;
 const BTF_GET_FD_BY_ID: libc::c_int = 19;
@@ -614,6 +616,25 @@ fn object_info<const WORDS: usize>(fd: BorrowedFd<'_>) -> io::Result<[u64; WORDS
 pub fn prog_recursion_misses(prog: BorrowedFd<'_>) -> io::Result<u64> {
     let [.., misses, _verified] = object_info::<28>(prog)?;
     Ok(misses)
+}
+
+/// How long a program has run so far, while somebody holds what [`enable_run_time`] gave.
+pub fn prog_run_time(prog: BorrowedFd<'_>) -> io::Result<Duration> {
+    let [.., nanoseconds, _runs, _misses, _verified] = object_info::<28>(prog)?;
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
+/// Makes the kernel measure how long programs run, until the descriptor is closed.
+pub fn enable_run_time() -> io::Result<OwnedFd> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct EnableStatsAttr {
+        kind: u32,
+    }
+    // SAFETY: the struct has no pointers.
+    let fd = unsafe { bpf(ENABLE_STATS, &mut EnableStatsAttr::default()) }?;
+    // SAFETY: the kernel has just made it, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }
 
 /// `missed` of `struct bpf_link_info` for kprobe links: hits that the kernel skipped. 0 for other links and before Linux 6.7.

@@ -216,7 +216,9 @@ pub fn attach_all(
 fn attach_one(fd: BorrowedFd<'_>, kind: ProgramKind, probe: &ProbeDesc, env: &Environment) -> Result<Links, Failure> {
     let cookie = probe.cookie;
     let links = match &probe.attach {
-        Attach::Begin | Attach::End | Attach::SelfSignal(_) => return Ok(Links::default()),
+        Attach::Begin | Attach::End | Attach::SelfSignal(_) | Attach::Test(_) | Attach::Bench(_) => {
+            return Ok(Links::default());
+        }
         Attach::Kprobe { function, module, offset } => {
             let is_return = kind == ProgramKind::Kretprobe;
             kprobe::attach(fd, function, module.as_deref(), *offset, is_return, cookie, env)?
