@@ -423,6 +423,8 @@ pub struct Config {
     pub ring_pages: u32,
     /// What is printed after a string that was cut.
     pub str_trunc_trailer: String,
+    /// `stats()` maps are printed as before 0.23: `count 2, average 3, total 6`.
+    pub stats_in_words: bool,
     /// Bytes that `cat` prints at most.
     pub max_cat_bytes: u64,
     /// Demangle C++ and Rust symbols.
@@ -466,6 +468,7 @@ impl Default for Config {
             print_maps_on_exit: true,
             ring_pages: 64,
             str_trunc_trailer: "..".into(),
+            stats_in_words: false,
             max_cat_bytes: 10240,
             demangle: true,
             license: "GPL".into(),

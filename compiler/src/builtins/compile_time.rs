@@ -3,7 +3,8 @@
 use super::Call;
 use super::format::{Constant, constant_text};
 use super::output::formatted;
-use crate::check::{Checker, constant_bool, constant_number, int_literal, text_literal, void};
+use crate::check::{Checker, constant_bool, constant_number, int_literal, string_literal, text_literal, void};
+use crate::expand::Setting;
 use crate::typed::{Expr, ExprKind};
 use crate::types::Type;
 
@@ -56,6 +57,19 @@ pub(super) fn kfunc_exist(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<
 
 pub(super) fn default_str_length(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     Some(int_literal(i128::from(checker.script.limits.max_strlen), call.span))
+}
+
+pub(super) fn config(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let value = |setting: &Setting| match setting {
+        Setting::Bool(truth) => constant_bool(*truth, call.span),
+        Setting::Number(number) => int_literal(i128::from(*number), call.span),
+        Setting::Text(text) => string_literal(text.as_bytes(), call.span),
+    };
+    let members: Vec<(String, Expr)> =
+        checker.script.variables.iter().map(|(name, setting)| ((*name).to_owned(), value(setting))).collect();
+    let ty = Type::Record(members.iter().map(|(name, value)| (name.clone(), value.ty.clone())).collect());
+    let values = members.into_iter().map(|(_, value)| value).collect();
+    Some(Expr { kind: ExprKind::Tuple(values), ty, span: call.span })
 }
 
 pub(super) fn static_assert(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {

@@ -351,6 +351,7 @@ pub static ROWS: &[Row] = &[
         "true when BTF has the function",
         compile_time::kfunc_exist,
     ),
+    builtin("config", 0..=0, "config", "the config variables as a record: `config.max_strlen`", compile_time::config),
     builtin(
         "default_str_length",
         0..=0,
@@ -387,6 +388,15 @@ pub static ROWS: &[Row] = &[
 /// The row of a name.
 pub fn find(name: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.name == name)
+}
+
+/// Names of former releases, and what they are called now.
+const FORMER: &[(&str, &str)] =
+    &[("stack", "kstack"), ("sym", "ksym"), ("quantize", "hist"), ("lquantize", "lhist"), ("name", "probe")];
+
+/// The row that a former name means.
+pub(crate) fn find_former(name: &str) -> Option<&'static Row> {
+    FORMER.iter().find(|(former, _)| *former == name).and_then(|(_, now)| find(now))
 }
 
 /// All names, for suggestions.

@@ -25,10 +25,8 @@ const MODES: [(&str, StackMode); 4] = [
 fn stack(checker: &mut Checker<'_>, call: &Call<'_>, op: Op) -> Option<Expr> {
     let mut mode = checker.script.limits.stack_mode;
     let mut limit = MAX_FRAMES;
-    for (n, arg) in call.args.iter().enumerate() {
-        if let Some(name) = bare_name(arg)
-            && n == 0
-        {
+    for arg in call.args {
+        if let Some(name) = bare_name(arg) {
             let Some((_, found)) = MODES.iter().find(|(own, _)| *own == name) else {
                 let close = similar::closest(name, MODES.iter().map(|(own, _)| *own)).map(str::to_owned);
                 checker

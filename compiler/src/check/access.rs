@@ -46,6 +46,12 @@ impl Checker<'_> {
                     return None;
                 };
                 let ty = members.get(index)?.1.clone();
+                if let ExprKind::Tuple(values) = &base.kind
+                    && values.iter().all(is_constant)
+                    && let Some(value) = values.get(index)
+                {
+                    return Some(Expr { span, ..value.clone() });
+                }
                 Some(Expr { kind: ExprKind::Element { base: Box::new(base), index: index as u32 }, ty, span })
             }
             Type::Ptr(..) => {
@@ -318,4 +324,8 @@ pub(super) fn origin(value: &Expr) -> Option<AddrSpace> {
             _ => return None,
         }
     }
+}
+
+fn is_constant(value: &Expr) -> bool {
+    constant::value(value).is_some() || constant::string(value).is_some()
 }

@@ -280,6 +280,7 @@ fn aggregation(value: &ast::Expr) -> Option<Call<'_>> {
         ast::ExprKind::Ident(name) => (name, &[]),
         _ => return None,
     };
-    let row = builtins::find(name).filter(|row| row.kind == Kind::Aggregation)?;
+    let row =
+        builtins::find(name).or_else(|| builtins::find_former(name)).filter(|row| row.kind == Kind::Aggregation)?;
     Some(Call { row, args, span: value.span })
 }

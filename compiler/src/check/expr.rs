@@ -6,6 +6,7 @@ use tapline_grammar::span::Span;
 use super::flow::Flow;
 use super::{Checker, constant, convert};
 use crate::builtins::{self, Call};
+use crate::probes::registers::registers;
 use crate::program::{Aggregate, MapId};
 use crate::similar::closest;
 use crate::typed::{Expr, ExprKind, Op};
@@ -149,6 +150,12 @@ impl Checker<'_> {
         if let Some(value) = constants::fallback(name) {
             return Some(constant::int(i128::from(value), span));
         }
+        if let Some(n) = numbered(name, "sarg") {
+            return self.stack_argument(n, span);
+        }
+        if let Some(row) = self.former(name, span) {
+            return self.builtin(&Call { row, args: &[], span });
+        }
         let names = builtins::names().chain(["args", "arg0", "arg1"]).chain(constants::names());
         let close = closest(name, names).map(str::to_owned);
         let variable = self.scope.find(name).is_some();
@@ -167,6 +174,27 @@ impl Checker<'_> {
             report.suggest(close);
         }
         None
+    }
+
+    /// The row that a name of a former release means, with a note the first time.
+    pub(crate) fn former(&mut self, name: &str, span: Span) -> Option<&'static builtins::Row> {
+        let row = builtins::find_former(name)?;
+        self.former_name(name, row.name, span);
+        Some(row)
+    }
+
+    /// `sarg0`: the first argument that is not in a register.
+    fn stack_argument(&mut self, n: u32, span: Span) -> Option<Expr> {
+        let n = n.saturating_add(registers(self.target.arch()).args.len() as u32);
+        self.former_name("sarg0", &format!("arg{}", registers(self.target.arch()).args.len()), span);
+        self.argument(n, span)
+    }
+
+    fn former_name(&mut self, name: &str, now: &str, span: Span) {
+        let message = format!("`{name}` is now called `{now}`");
+        if !self.diagnostics.iter().any(|d| d.message == message) {
+            self.note("former-name", message, span);
+        }
     }
 
     /// `$name`.
@@ -251,6 +279,9 @@ impl Checker<'_> {
         }
         if let Some(id) = self.function_named(&name.node) {
             return self.call_function(id, args, span);
+        }
+        if let Some(row) = self.former(&name.node, name.span) {
+            return self.builtin(&Call { row, args, span });
         }
         let script = self.script;
         let own: Vec<&str> = script.functions.iter().map(|f| f.name.node.as_str()).collect();

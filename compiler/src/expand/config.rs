@@ -21,11 +21,13 @@ pub struct Settings {
     pub limits: Limits,
     /// Attach points at most.
     pub max_probes: u64,
+    /// Variables that were set, as text.
+    pub given: BTreeMap<&'static str, String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { config: Config::default(), limits: Limits::default(), max_probes: 1024 }
+        Self { config: Config::default(), limits: Limits::default(), max_probes: 1024, given: BTreeMap::new() }
     }
 }
 
@@ -135,6 +137,7 @@ const VARIABLES: &[(&str, Kind)] = &[
             };
         }),
     ),
+    ("stats_format", Kind::Word(&["record", "words"], |s, v| s.config.stats_in_words = v == "words")),
     ("str_trunc_trailer", Kind::Text(|s, v| v.clone_into(&mut s.config.str_trunc_trailer))),
     ("unstable_dw_ustack", Kind::Unused(UNSTABLE)),
     ("unstable_tseries", Kind::Word(UNSTABLE, |s, v| s.limits.time_series = !["error", "0", "false"].contains(&v))),
@@ -185,6 +188,11 @@ const MEANINGS: &[(&str, &str, &str)] = &[
     ("perf_rb_pages", "64", "size of the ring buffer for events, in pages of 4 KiB"),
     ("print_maps_on_exit", "true", "print all maps at the end"),
     ("stack_mode", "bpftrace", "how `kstack` and `ustack` print stacks when they name no mode"),
+    (
+        "stats_format",
+        "record",
+        "how maps of `stats()` are printed: as records, or `count 2, average 3, total 6` as formerly",
+    ),
     ("str_trunc_trailer", "..", "what follows a string that was cut"),
     ("unstable_tseries", "enable", "allow `tseries()`"),
 ];
@@ -335,6 +343,9 @@ fn assign(settings: &mut Settings, written: &str, value: &str, place: Place, dia
             Some(Diagnostic::error("unknown-config", message, name_span).help(help))
         }
     };
+    if problem.is_none() {
+        settings.given.insert(name, value.to_owned());
+    }
     diagnostics.extend(problem);
 }
 

@@ -4,6 +4,7 @@
 //! What comes out is bounded: attach points by `max_probes`, replacements by a number of nodes and a depth.
 
 pub mod config;
+mod config_record;
 mod defines;
 mod macros;
 mod params;
@@ -19,6 +20,7 @@ use tapline_grammar::ast::{self, Item};
 use tapline_grammar::c_ast::{CItem, CItemKind};
 use tapline_grammar::span::Span;
 
+pub use config_record::Setting;
 pub use params::Parameters;
 pub use print::print;
 
@@ -45,6 +47,8 @@ pub struct ExpandedScript {
     pub config: Config,
     /// From the same.
     pub limits: Limits,
+    /// All config variables, for the script to read.
+    pub variables: Vec<(&'static str, Setting)>,
 }
 
 /// A probe with concrete attach points.
@@ -216,6 +220,7 @@ pub fn expand(
             d.help("a script needs at least one probe, for instance `BEGIN { print(\"hello\"); }`")
         });
     }
+    out.variables = config_record::record(&settings);
     out.config = settings.config;
     out.limits = settings.limits;
     out

@@ -322,11 +322,11 @@ pub static PROVIDERS: &[Provider] = &[
     },
     Provider {
         name: "watchpoint",
-        aliases: &["w"],
+        aliases: &["w", "asyncwatchpoint", "aw"],
         probetype: "watchpoint",
         form: "watchpoint:address:length:mode",
         docs: "when memory at an address is read, written or executed",
-        parts: 3..=3,
+        parts: 3..=4,
         reentrant: false,
         access: &[Func, Register],
         resolve: watchpoint::resolve,

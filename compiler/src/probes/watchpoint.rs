@@ -16,6 +16,24 @@ const EXECUTE: u32 = 4;
 const KERNEL: u64 = 1 << 63;
 
 pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
+    // The first releases had room for a file there: `watchpoint::address:length:mode`.
+    match request.parts {
+        [file, rest @ ..] if rest.len() == 3 && file.node.is_empty() => request.parts = rest,
+        [_, _, _] => {}
+        _ => {
+            let d = request.invalid(0, "wrong number of parts in a watchpoint probe");
+            return Err(ProbeError::invalid(d.help(format!("its form is `{}`", request.provider.form))));
+        }
+    }
+    if let Some((function, argument)) = request.part(0).split_once('+')
+        && argument.starts_with("arg")
+    {
+        let d = request.invalid(0, "a watchpoint has a fixed address");
+        let d = d.label(format!("not known before `{function}` is called"));
+        return Err(ProbeError::invalid(d.help(format!(
+            "print the address first: `uprobe:FILE:{function} {{ printf(\"%p\", {argument}); }}`, and watch that one with -p"
+        ))));
+    }
     let address = number::parse(request.part(0)).or_else(|| request.target.kernel_symbol(request.part(0)));
     let Some(address) = address else {
         let d = request.invalid(0, format!("`{}` is neither an address nor a symbol of the kernel", request.part(0)));

@@ -130,6 +130,7 @@ const WITHOUT_MEANING: &[(&str, bool, &str)] = &[
     ("emit-llvm", true, "tapline has its own compiler: there is no LLVM IR; -d ir prints its intermediate code"),
     ("debuginfo", true, "tapline reads no debug information of user programs"),
     ("usdt-file-activation", false, "semaphores are always activated by file"),
+    ("btf", false, "types always come from BTF"),
     ("aot", true, "--emit-elf writes the compiled object"),
 ];
 

@@ -58,6 +58,7 @@ impl Symbolizer for NoSymbols {
 pub struct Context {
     probes: Vec<String>,
     trailer: String,
+    stats_in_words: bool,
     symbols: Box<dyn Symbolizer>,
     stacks: Option<Table>,
     users: OnceCell<HashMap<u32, String>>,
@@ -70,11 +71,17 @@ impl Context {
         Self {
             probes: manifest.probes.iter().map(|p| p.name.clone()).collect(),
             trailer: manifest.config.str_trunc_trailer.clone(),
+            stats_in_words: manifest.config.stats_in_words,
             symbols,
             stacks,
             users: OnceCell::new(),
             cgroups: RefCell::default(),
         }
+    }
+
+    /// How `stats()` are printed.
+    pub fn stats_in_words(&self) -> bool {
+        self.stats_in_words
     }
 
     /// What follows a string that was cut.

@@ -118,7 +118,7 @@ fn decode_at<'a>(ctx: &'a Context, ty: &'a ValueType, data: &'a [u8], depth: u32
         ValueType::Struct { fields, .. } => {
             Value::Struct(fields.iter().map(|f| (f.name.as_str(), decode_field(ctx, f, data, depth + 1))).collect())
         }
-        ValueType::Aggregate(aggregate) => aggregate_value(*aggregate, data),
+        ValueType::Aggregate(aggregate) => aggregate_value(*aggregate, data, ctx.stats_in_words()),
     }
 }
 
@@ -184,16 +184,17 @@ pub fn decode_record<'a>(ctx: &'a Context, record: &'a Record, data: &'a [u8], o
 }
 
 /// An aggregation, after the CPUs' copies have been reduced to one.
-fn aggregate_value(aggregate: Aggregate, data: &[u8]) -> Value<'static> {
+fn aggregate_value(aggregate: Aggregate, data: &[u8], in_words: bool) -> Value<'static> {
     let word = |index: usize| read_uint(data, 8 * index, 8);
     let counts = |len: usize| (0..len).map(word).collect();
+    let mean = |count, total, signed| Mean { count, total, signed, div: 1, in_words };
     match aggregate {
         Aggregate::Count => Value::Unsigned(word(0), 8),
         Aggregate::Sum { signed } | Aggregate::Min { signed } | Aggregate::Max { signed } => {
             int_value(word(0), 8, signed)
         }
-        Aggregate::Avg { signed } => Value::Average(Mean { count: word(0), total: word(1), signed, div: 1 }),
-        Aggregate::Stats { signed } => Value::Stats(Mean { count: word(0), total: word(1), signed, div: 1 }),
+        Aggregate::Avg { signed } => Value::Average(mean(word(0), word(1), signed)),
+        Aggregate::Stats { signed } => Value::Stats(mean(word(0), word(1), signed)),
         Aggregate::Hist { bits } => Value::Histogram(Histogram {
             scale: Scale::Log2 { bits },
             counts: counts(size_of_aggregate(aggregate) / 8),
@@ -208,7 +209,7 @@ fn aggregate_value(aggregate: Aggregate, data: &[u8]) -> Value<'static> {
                 .filter_map(|slot| {
                     let word = |index: usize| read_uint(slot, 8 * index, 8);
                     let value = match fold {
-                        SeriesFold::Avg => Mean { count: word(2), total: word(1), signed, div: 1 }.average(),
+                        SeriesFold::Avg => mean(word(2), word(1), signed).average(),
                         _ => int_value(word(1), 8, signed),
                     };
                     Some((word(0).checked_sub(1)?, value))

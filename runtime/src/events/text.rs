@@ -63,11 +63,16 @@ pub fn write_value(value: &Value<'_>, out: &mut Vec<u8>) {
 }
 
 fn write_stats(mean: Mean, out: &mut Vec<u8>) {
-    put!(out, "{{ .count = {}, .average = ", mean.count);
+    let [before, average, total, after] = if mean.in_words {
+        ["count ", ", average ", ", total ", ""]
+    } else {
+        ["{ .count = ", ", .average = ", ", .total = ", " }"]
+    };
+    put!(out, "{before}{}{average}", mean.count);
     write_value(&mean.average(), out);
-    out.extend_from_slice(b", .total = ");
+    out.extend_from_slice(total.as_bytes());
     write_value(&mean.total(), out);
-    out.extend_from_slice(b" }");
+    out.extend_from_slice(after.as_bytes());
 }
 
 /// Appends values with a separator between them.
@@ -203,8 +208,9 @@ mod tests {
         assert_eq!(text(&Value::Buf(b"a\x01\"b\xff\\")), "a\\x01\"b\\xff\\");
         assert_eq!(text(&Value::Enum(9, None)), "9");
         assert_eq!(text(&Value::Str { bytes: b"/usr", trailer: ".." }), "/usr..");
-        let mean = Mean { count: 2, total: 15, signed: true, div: 1 };
+        let mean = Mean { count: 2, total: 15, signed: true, div: 1, in_words: false };
         assert_eq!(text(&Value::Stats(mean)), "{ .count = 2, .average = 7, .total = 15 }");
+        assert_eq!(text(&Value::Stats(Mean { in_words: true, ..mean })), "count 2, average 7, total 15");
         assert_eq!(text(&Value::Stats(Mean::default())), "{ .count = 0, .average = 0, .total = 0 }");
     }
 

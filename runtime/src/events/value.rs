@@ -85,6 +85,8 @@ pub struct Mean {
     pub signed: bool,
     /// Divides the average where it is printed; never 0.
     pub div: u64,
+    /// Printed as former releases did.
+    pub in_words: bool,
 }
 
 impl Mean {
