@@ -11,7 +11,7 @@ pub use similar::similar;
 
 use std::rc::Rc;
 
-use crate::types::btf::Btf;
+use crate::types::btf::{Btf, KindSet};
 
 /// Why the target cannot answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,10 +99,12 @@ pub struct UserBinary {
     pub path: String,
     /// The functions asked for, sorted by name.
     pub functions: Vec<UserFunction>,
+    /// It was made by the compiler of Go.
+    pub go: bool,
 }
 
-/// What stands before a name in C++, with or without its parameters.
-pub const CPP: &str = "cpp:";
+/// Languages whose programmers write other names than the symbols: what stands before such a name, which may lack its parameters.
+pub const LANGUAGES: [&str; 2] = ["cpp:", "rust:"];
 
 /// A function of a program or library.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,6 +150,11 @@ pub struct UserSymbol {
     pub size: u64,
 }
 
+/// Under which name [`Target::user_function_types`] has the function at a byte of the file: several may have one name.
+pub fn function_at(offset: u64) -> String {
+    format!("at {offset:#x}")
+}
+
 /// The traced system.
 pub trait Target {
     /// Processor.
@@ -171,11 +178,33 @@ pub trait Target {
     /// Names close to a misspelt one, best first, a handful at most.
     fn similar_probes(&self, source: ProbeSource, name: &str) -> Vec<String>;
     /// A binary with its functions that match a glob; the one place at an address, where the pattern is a number; functions by their
-    /// names in C++ where it begins with [`CPP`]. `file` is a path, the name of a program in `PATH` or of a library (`libc`,
+    /// names in a language where it begins with one of [`LANGUAGES`]. `file` is a path, the name of a program in `PATH` or of a library (`libc`,
     /// `libc.so.6`). `NotFound` when there is no such file; no functions when none matches.
     fn user_functions(&self, file: &str, pattern: &str) -> Result<UserBinary, TargetError> {
         let _ = (file, pattern);
         Err(TargetError::NotFound)
+    }
+    /// A binary with the places of a line of its source, from its debug information: one for each function that has code of that line, by
+    /// the decimal address as name. `source` is the end of a path.
+    fn user_source(&self, file: &str, source: &str, line: u64, column: Option<u64>) -> Result<UserBinary, TargetError> {
+        let _ = (file, source, line, column);
+        Err(TargetError::NotFound)
+    }
+    /// The lines of a source file that have code in a binary, sorted.
+    fn user_source_lines(&self, file: &str, source: &str) -> Vec<u64> {
+        let _ = (file, source);
+        Vec::new()
+    }
+    /// Types of the debug information of the file at a path, with the prototype of the function whose code begins at a byte of the file,
+    /// under the name that [`function_at`] gives. Ids of one answer mean the same in later answers for the same file.
+    fn user_function_types(&self, path: &str, offset: u64) -> Option<Rc<Btf>> {
+        let _ = (path, offset);
+        None
+    }
+    /// The same, with a struct, union, enum or typedef of a name.
+    fn user_type(&self, path: &str, kinds: KindSet, name: &str) -> Option<Rc<Btf>> {
+        let _ = (path, kinds, name);
+        None
     }
     /// A binary with its places for tracing. `file` is named as in [`user_functions`](Self::user_functions).
     fn usdt_probes(&self, file: &str) -> Result<UsdtBinary, TargetError> {

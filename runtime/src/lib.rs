@@ -1,6 +1,7 @@
 //! The runtime: loads a compiled script into the kernel, attaches it, and prints what comes back.
 
 pub mod cli;
+pub mod debug_info;
 pub mod events;
 pub mod maps;
 pub mod output;

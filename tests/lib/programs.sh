@@ -4,6 +4,7 @@
 # NAME is built with optimisation, frame pointers and debug information. Beside it lie, of the C program,
 #   NAME.nofp      without frame pointers          NAME.stripped   without any symbol or debug information
 #   NAME.nodebug   with symbols only               NAME.split      stripped; its debug information is in NAME.split.debug, by debuglink
+#   NAME.go        with symbols only, and a section as Go's linker makes it
 # and of the Rust program NAME.v0, whose names are mangled in the newer way.
 
 # make_programs OUT: does nothing when they are newer than their sources.
@@ -22,6 +23,9 @@ make_programs() {
         cd "$out"
         strip --strip-debug shapes -o shapes.nodebug
         strip shapes -o shapes.stripped
+        printf 'tests' > buildinfo
+        objcopy --add-section .go.buildinfo=buildinfo shapes.nodebug shapes.go
+        rm buildinfo
         objcopy --only-keep-debug shapes shapes.split.debug
         strip shapes -o shapes.split
         objcopy --add-gnu-debuglink=shapes.split.debug shapes.split

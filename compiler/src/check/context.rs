@@ -34,9 +34,10 @@ impl Checker<'_> {
     /// The address space of numbers that are used as addresses.
     pub(crate) fn default_space(&self) -> AddrSpace {
         match &self.unit.context {
-            Context::UserEntry | Context::UserReturn | Context::Usdt { .. } | Context::Syscalls { .. } => {
-                AddrSpace::User
-            }
+            Context::UserEntry { .. }
+            | Context::UserReturn { .. }
+            | Context::Usdt { .. }
+            | Context::Syscalls { .. } => AddrSpace::User,
             Context::Tracepoint { category, .. } if category == "syscalls" => AddrSpace::User,
             _ => AddrSpace::Kernel,
         }
@@ -66,7 +67,7 @@ impl Checker<'_> {
     }
 
     /// A word of the context.
-    fn context_word(offset: u32, ty: Type, span: Span) -> Expr {
+    pub(super) fn context_word(offset: u32, ty: Type, span: Span) -> Expr {
         let pointer = Type::Ptr(Rc::new(Type::Void), AddrSpace::Ctx);
         let context = Expr { kind: ExprKind::Context, ty: pointer, span };
         let place = Expr { kind: ExprKind::Deref(Box::new(context)), ty: Type::Void, span };
@@ -129,20 +130,25 @@ impl Checker<'_> {
         Some(convert(convert(value, &Type::Int(int)), &Type::U64))
     }
 
-    fn word_at(place: Place, span: Span) -> Expr {
+    pub(super) fn word_at(place: Place, span: Span) -> Expr {
         match place {
             Place::Context(offset) => Self::context_word(offset, Type::U64, span),
             Place::Stack { sp, offset, user } => {
-                let sp = Self::context_word(sp, Type::U64, span);
-                let bytes = constant::typed_int(i128::from(offset), IntType::U64, span);
-                let sum = ExprKind::Binary(BinOp::Add, Box::new(sp), Box::new(bytes));
-                let sum = Expr { kind: sum, ty: Type::U64, span };
+                let sum = Self::stack_address(sp, offset, span);
                 let space = if user { AddrSpace::User } else { AddrSpace::Kernel };
                 let pointer = Type::Ptr(Rc::new(Type::U64), space);
                 let pointer = Expr { kind: ExprKind::Cast(Box::new(sum)), ty: pointer, span };
                 Expr { kind: ExprKind::Deref(Box::new(pointer)), ty: Type::U64, span }
             }
         }
+    }
+
+    /// An address above the stack pointer, which the context holds at `sp`.
+    pub(super) fn stack_address(sp: u32, offset: u32, span: Span) -> Expr {
+        let sp = Self::context_word(sp, Type::U64, span);
+        let bytes = constant::typed_int(i128::from(offset), IntType::U64, span);
+        let sum = ExprKind::Binary(BinOp::Add, Box::new(sp), Box::new(bytes));
+        Expr { kind: sum, ty: Type::U64, span }
     }
 
     /// `retval`.
@@ -206,7 +212,10 @@ impl Checker<'_> {
     pub(crate) fn function(&mut self, span: Span) -> Option<Expr> {
         self.require(Access::Func, "func", span)?;
         match &self.unit.context {
-            Context::UserEntry | Context::UserReturn | Context::Usdt { .. } | Context::Watchpoint { user: true } => {
+            Context::UserEntry { .. }
+            | Context::UserReturn { .. }
+            | Context::Usdt { .. }
+            | Context::Watchpoint { user: true } => {
                 let at = registers(self.target.arch()).ip;
                 let ip = Self::context_word(at, Type::U64, span);
                 Some(Expr { kind: ExprKind::Call(Op::UserSymbol, vec![ip]), ty: Type::UserSymbol, span })
@@ -268,6 +277,7 @@ impl Checker<'_> {
                 let (arguments, _) = self.arguments(module.as_deref(), &function, args)?;
                 self.argument_named(&function, &arguments, name, span)
             }
+            Context::UserEntry { path, offset } => self.user_argument(&path, offset, name, span),
             _ => None,
         }
     }
@@ -293,6 +303,7 @@ impl Checker<'_> {
                 let arguments = self.arguments(module.as_deref(), &function, span)?.0;
                 arguments.into_iter().map(|(_, name, _)| name).filter(|name| !name.is_empty()).collect()
             }
+            Context::UserEntry { path, offset } => self.user_arguments(&path, offset, span)?,
             _ => Vec::new(),
         };
         let limit = self.script.limits.max_strlen;
@@ -363,7 +374,7 @@ impl Checker<'_> {
 
     /// A value of the context, read like any other memory of the kernel. What the verifier takes for a pointer to a kernel's object
     /// when it is loaded, and then allows no arithmetic with, is a number so.
-    fn context_copy(offset: u32, ty: Type, span: Span) -> Expr {
+    pub(super) fn context_copy(offset: u32, ty: Type, span: Span) -> Expr {
         let address = Self::context_address(offset, ty.clone(), span);
         Expr { kind: ExprKind::Deref(Box::new(address)), ty, span }
     }

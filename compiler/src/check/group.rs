@@ -85,6 +85,7 @@ impl Checker<'_> {
             let own_name = !by_cookie && mentions(probe, "probe");
             let provider = mentions(probe, "probetype");
             let arguments = mentions(probe, "args").then(|| argument_names(probe));
+            let names_types = names_types(probe);
             let mut alike: HashMap<Likeness, usize> = HashMap::new();
             for point in &probe.points {
                 let id = ProbeId::new(next);
@@ -96,7 +97,7 @@ impl Checker<'_> {
                         kind,
                         filter,
                         probetype: provider.then_some(point.provider.probetype),
-                        shape: self.shape(&context_of(kind, point), arguments.as_ref()),
+                        shape: self.shape(&context_of(kind, point), arguments.as_ref(), names_types),
                     };
                     let at = *alike.entry(likeness).or_insert(units.len());
                     if let Some(unit) = units.get_mut(at) {
@@ -123,7 +124,7 @@ impl Checker<'_> {
     }
 
     /// What a body that reads these arguments sees of a context: equal text, equal code.
-    fn shape(&self, context: &Context, arguments: Option<&BTreeSet<String>>) -> String {
+    fn shape(&self, context: &Context, arguments: Option<&BTreeSet<String>>, names_types: bool) -> String {
         match (context, arguments) {
             (Context::Tracepoint { category, event }, arguments) => {
                 // Numbers of system call events are addresses of user memory when they are addresses.
@@ -151,6 +152,13 @@ impl Checker<'_> {
             ) => {
                 format!("of {name}")
             }
+            // Arguments have places and types of their own in each function.
+            (Context::UserEntry { path, offset }, Some(_)) => format!("of {path} at {offset}"),
+            // Types that the script names may come from the file.
+            (Context::UserEntry { path, .. }, None) if names_types => format!("user entry of {path}"),
+            (Context::UserReturn { path }, _) if names_types => format!("user return of {path}"),
+            (Context::UserEntry { .. }, None) => "user entry".into(),
+            (Context::UserReturn { .. }, _) => "user return".into(),
             (Context::RawTracepoint { .. }, None) => "raw tracepoint".into(),
             (Context::KernelEntry { .. }, None) => "kernel entry".into(),
             (Context::KernelReturn { .. }, None) => "kernel return".into(),
@@ -332,6 +340,19 @@ fn name_of(expr: &ast::Expr) -> Option<&str> {
 fn mentions(probe: &ExpandedProbe, wanted: &str) -> bool {
     let mut found = false;
     visit_probe(probe, &mut |e| found |= name_of(e) == Some(wanted));
+    found
+}
+
+/// The text names types that a file's debug information may define.
+fn names_types(probe: &ExpandedProbe) -> bool {
+    use ast::ExprKind as E;
+    let mut found = false;
+    visit_probe(probe, &mut |e| {
+        found |= matches!(
+            e.kind,
+            E::Cast { .. } | E::SizeOf(_) | E::OffsetOf { .. } | E::HasField { .. } | E::TypeInfo(_) | E::Type(_)
+        );
+    });
     found
 }
 

@@ -22,6 +22,7 @@ mod stmt;
 #[cfg(test)]
 mod tests;
 mod types;
+mod user_args;
 
 pub(crate) use access::decay;
 pub(crate) use constant::{
@@ -35,7 +36,7 @@ use tapline_grammar::ast;
 use tapline_grammar::span::Span;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::expand::ExpandedScript;
+use crate::expand::{Context, ExpandedScript};
 use crate::index::IndexVec;
 use crate::program::{ActionId, ActionKind, ProbeDesc, ProbeId};
 use crate::target::Target;
@@ -201,6 +202,10 @@ impl<'a> Checker<'a> {
         let script = self.script;
         let probe = script.probes.get(self.unit.probe);
         self.scope = Scope::new(&self.unit.variables);
+        self.types.set_binary(match &self.unit.context {
+            Context::UserEntry { path, .. } | Context::UserReturn { path } => Some(path.clone()),
+            _ => None,
+        });
         let written = probe.and_then(|p| p.predicate.as_ref()).and_then(|e| self.condition(e));
         let predicate = match (self.iterated(), written) {
             (Some(lhs), Some(rhs)) => {

@@ -108,10 +108,18 @@ pub enum Context {
         /// What is iterated over.
         name: String,
     },
-    /// `struct pt_regs` at the entry of a user function.
-    UserEntry,
+    /// `struct pt_regs` at the entry of a user function, or at another place of its code.
+    UserEntry {
+        /// The file, for its debug information.
+        path: String,
+        /// The place in it.
+        offset: u64,
+    },
     /// `struct pt_regs` at the return of a user function.
-    UserReturn,
+    UserReturn {
+        /// The file, for its debug information.
+        path: String,
+    },
     /// `struct pt_regs` at a place made for tracing.
     Usdt {
         /// Its arguments, as far as they can be read.

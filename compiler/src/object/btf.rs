@@ -12,6 +12,7 @@ mod kind {
     pub const PTR: u32 = 2;
     pub const ARRAY: u32 = 3;
     pub const STRUCT: u32 = 4;
+    pub const TYPEDEF: u32 = 8;
     pub const FUNC: u32 = 12;
     pub const FUNC_PROTO: u32 = 13;
     pub const VAR: u32 = 14;
@@ -35,18 +36,35 @@ pub enum Linkage {
     Global = 1,
 }
 
+/// A type record before it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// `BTF_KIND_*`.
+    pub kind: u32,
+    /// The kind-specific flag: members with the widths of bitfields, values with a sign.
+    pub flag: bool,
+    /// The type's name.
+    pub name: &'a str,
+    /// Number of entries.
+    pub entries: u32,
+    /// Bytes of a value, or the type that this one is made of.
+    pub size_or_type: u32,
+    /// What follows the head.
+    pub extra: &'a [u32],
+}
+
 /// Collects types and strings.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Btf {
-    types: Vec<u8>,
-    count: u32,
+    /// By id, which begin with 1; void where a reserved one was never defined.
+    records: Vec<Vec<u32>>,
     strings: Vec<u8>,
     interned: HashMap<String, u32>,
 }
 
 impl Default for Btf {
     fn default() -> Self {
-        Self { types: Vec::new(), count: 0, strings: vec![0], interned: HashMap::new() }
+        Self { records: Vec::new(), strings: vec![0], interned: HashMap::new() }
     }
 }
 
@@ -73,12 +91,39 @@ impl Btf {
         off
     }
 
-    fn add(&mut self, name: &str, kind: u32, vlen: u32, size_or_type: u32, extra: &[u32]) -> TypeId {
+    /// An id for a type that will be defined later, so that others can refer to it.
+    pub fn reserve(&mut self) -> TypeId {
+        // Void under another name, until it is defined.
+        self.records.push(vec![0, kind::TYPEDEF << 24, VOID.0]);
+        TypeId(self.records.len() as u32)
+    }
+
+    /// Number of ids.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// True when there is no type.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Defines a reserved type.
+    pub fn define(&mut self, id: TypeId, record: Record<'_>) {
+        let Record { kind, flag, name, entries, size_or_type, extra } = record;
         let name = self.string(name);
-        put(&mut self.types, &[name, vlen | (kind << 24), size_or_type]);
-        put(&mut self.types, extra);
-        self.count += 1;
-        TypeId(self.count)
+        let mut words = Vec::with_capacity(3 + extra.len());
+        words.extend([name, (u32::from(flag) << 31) | (entries & 0xffff) | (kind << 24), size_or_type]);
+        words.extend_from_slice(extra);
+        if let Some(place) = (id.0 as usize).checked_sub(1).and_then(|at| self.records.get_mut(at)) {
+            *place = words;
+        }
+    }
+
+    fn add(&mut self, name: &str, kind: u32, vlen: u32, size_or_type: u32, extra: &[u32]) -> TypeId {
+        let id = self.reserve();
+        self.define(id, Record { kind, flag: false, name, entries: vlen, size_or_type, extra });
+        id
     }
 
     /// An integer of so many bytes.
@@ -125,12 +170,14 @@ impl Btf {
 
     /// The section's bytes.
     pub fn finish(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(HEADER as usize + self.types.len() + self.strings.len());
+        let types = self.records.iter().map(|record| record.len() as u32 * 4).sum();
+        let mut out = Vec::with_capacity(HEADER as usize + types as usize + self.strings.len());
         out.extend_from_slice(&MAGIC.to_le_bytes());
         out.extend_from_slice(&[1, 0]);
-        let types = self.types.len() as u32;
         put(&mut out, &[HEADER, 0, types, types, self.strings.len() as u32]);
-        out.extend_from_slice(&self.types);
+        for record in &self.records {
+            put(&mut out, record);
+        }
         out.extend_from_slice(&self.strings);
         out
     }

@@ -36,13 +36,13 @@ pub fn argument(context: &Context, arch: Arch, n: u32) -> Option<Place> {
         Context::RawTracepoint { .. } | Context::Trampoline { .. } => {
             (n < MAX_RAW_TRACEPOINT_ARGS).then_some(Place::Context(n * 8))
         }
-        Context::KernelEntry { .. } | Context::UserEntry => {
+        Context::KernelEntry { .. } | Context::UserEntry { .. } => {
             let regs = registers(arch);
             if let Some(&offset) = regs.args.get(n as usize) {
                 return Some(Place::Context(offset));
             }
             let beyond = n.checked_sub(regs.args.len() as u32).filter(|_| n < MAX_ARGS)?;
-            let user = matches!(context, Context::UserEntry);
+            let user = matches!(context, Context::UserEntry { .. });
             Some(Place::Stack { sp: regs.sp, offset: regs.stack_args + beyond * 8, user })
         }
         _ => None,
@@ -52,7 +52,7 @@ pub fn argument(context: &Context, arch: Arch, n: u32) -> Option<Place> {
 /// Offset in the context of the return value.
 pub fn return_value(context: &Context, arch: Arch) -> Option<u32> {
     match context {
-        Context::KernelReturn { .. } | Context::UserReturn => Some(registers(arch).ret),
+        Context::KernelReturn { .. } | Context::UserReturn { .. } => Some(registers(arch).ret),
         _ => None,
     }
 }
@@ -63,8 +63,8 @@ pub fn has_registers(context: &Context) -> bool {
         context,
         Context::KernelEntry { .. }
             | Context::KernelReturn { .. }
-            | Context::UserEntry
-            | Context::UserReturn
+            | Context::UserEntry { .. }
+            | Context::UserReturn { .. }
             | Context::Usdt { .. }
             | Context::PerfEvent
             | Context::Watchpoint { .. }
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(kernel(u32::MAX), None);
         assert_eq!(argument(&entry(), Arch::Aarch64, 7), Some(Place::Context(56)));
         assert_eq!(
-            argument(&Context::UserEntry, Arch::Aarch64, 8),
+            argument(&Context::UserEntry { path: "/a".into(), offset: 1 }, Arch::Aarch64, 8),
             Some(Place::Stack { sp: 248, offset: 0, user: true })
         );
     }
@@ -143,7 +143,7 @@ mod tests {
     fn return_values() {
         let context = Context::KernelReturn { function: "f".into() };
         assert_eq!(return_value(&context, Arch::X86_64), Some(80));
-        assert_eq!(return_value(&Context::UserReturn, Arch::Aarch64), Some(0));
+        assert_eq!(return_value(&Context::UserReturn { path: "/a".into() }, Arch::Aarch64), Some(0));
         assert_eq!(return_value(&entry(), Arch::X86_64), None);
     }
 

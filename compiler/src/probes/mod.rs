@@ -6,6 +6,7 @@
 
 pub mod access;
 mod begin_end;
+pub mod calling;
 pub mod fentry;
 mod hardware;
 mod interval;
@@ -257,12 +258,12 @@ pub static PROVIDERS: &[Provider] = &[
         name: "uprobe",
         aliases: &["u"],
         probetype: "uprobe",
-        form: "uprobe:file:function[+offset]",
-        docs: "at the entry of a function of a program or library, or at an offset in it",
+        form: "uprobe:file:function[+offset]` or `uprobe:file@source:line[:column]",
+        docs: "at the entry of a function of a program or library, at an offset in it, or at a line of its source",
         parts: 2..=3,
         // The task that runs it can be preempted, and others hit the same function.
         reentrant: true,
-        access: &[ArgN, Func, Register],
+        access: &[ArgN, Args, Func, Register],
         resolve: uprobe::resolve,
     },
     Provider {

@@ -1,24 +1,31 @@
 //! `uprobe:file:function[+offset]` and `uretprobe:file:function`: functions of programs and libraries, by their ELF symbols, with
-//! wildcards in the function and, with `-p`, in the file; at an address; by the names of C++.
+//! wildcards in the function and, with `-p`, in the file; at an address; at a line of the source; by the names of C++ and Rust.
 
 use super::{Concrete, ProbeError, Request, Resolved, close_names, has_wildcard};
 use crate::diagnostic::Diagnostic;
 use crate::expand::Context;
 use crate::number;
 use crate::program::{Attach, ProgramKind};
-use crate::target::{CPP, Glob, TargetError, UserBinary, UserFunction, similar};
+use crate::target::{Glob, LANGUAGES, TargetError, UserBinary, UserFunction, similar};
 
 pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
     let file = request.part(0).to_owned();
+    if let Some((binary, source)) = file.rsplit_once('@')
+        && !source.is_empty()
+        && request.part(1).starts_with(|c: char| c.is_ascii_digit())
+    {
+        return at_line(request, binary, source);
+    }
     let mut language = "";
     if request.parts.len() == 3 {
-        if request.part(1) != "cpp" {
+        let known = LANGUAGES.into_iter().find(|it| it.strip_suffix(':') == Some(request.part(1)));
+        let Some(known) = known else {
             let d = request.invalid(1, format!("`{}` is not a language whose names are known", request.part(1)));
             return Err(ProbeError::invalid(
-                d.help("the only one is `cpp`: `uprobe:file:cpp:\"name::space::function\"`"),
+                d.help("these are `cpp` and `rust`: `uprobe:file:cpp:\"name::space::function\"`"),
             ));
-        }
-        language = CPP;
+        };
+        language = known;
     }
     let last = request.parts.len() - 1;
     let (function, offset) = match request.part(last).split_once('+') {
@@ -42,20 +49,18 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
         _ => vec![file.clone()],
     };
     let several = has_wildcard(&file);
+    let returns = request.provider.name == "uretprobe";
     let mut points = Vec::new();
     for file in &files {
         match request.target.user_functions(file, &format!("{language}{function}")) {
             Ok(binary) if binary.functions.is_empty() && !several => {
                 return Err(ProbeError::missing(no_function(request, &binary.path, file, &function)));
             }
-            Ok(binary) => points.extend(in_file(request, binary, offset)?),
+            Ok(binary) if binary.go && returns => return Err(ProbeError::invalid(go(request, &binary.path))),
+            Ok(binary) => points.extend(in_file(request, binary, language, offset)?),
             // Not everything that a process maps is a program.
             Err(_) if several => {}
-            Err(TargetError::NotFound) => return Err(ProbeError::missing(no_file(request, file))),
-            Err(e) => {
-                let message = format!("cannot read the symbols of `{file}`: {e}");
-                return Err(ProbeError::invalid(Diagnostic::error("bad-binary", message, request.part_span(0))));
-            }
+            Err(e) => return Err(unreadable(request, file, &e)),
         }
     }
     if points.is_empty() {
@@ -65,8 +70,68 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
     Ok(points)
 }
 
+/// The attach points at a line of the source.
+fn at_line(request: &Request<'_>, file: &str, source: &str) -> Resolved {
+    if request.provider.name == "uretprobe" {
+        let d =
+            request.invalid(0, "a uretprobe has no place in the source").label("it fires when the function returns");
+        return Err(ProbeError::invalid(d.help("name the function, or use a uprobe")));
+    }
+    let mut numbers = [0u64; 2];
+    for (index, number) in numbers.iter_mut().enumerate().take(request.parts.len() - 1) {
+        match number::parse(request.part(index + 1)).filter(|parsed| *parsed > 0) {
+            Some(parsed) => *number = parsed,
+            None => {
+                return Err(ProbeError::invalid(
+                    request.invalid(index + 1, "expected the number of a line, or of a column"),
+                ));
+            }
+        }
+    }
+    let [line, column] = numbers;
+    match request.target.user_source(file, source, line, (column > 0).then_some(column)) {
+        Ok(binary) if binary.functions.is_empty() => {
+            Err(ProbeError::missing(no_line(request, &binary.path, (file, source), (line, column))))
+        }
+        Ok(binary) => in_file(request, binary, "", 0),
+        Err(e) => Err(unreadable(request, file, &e)),
+    }
+}
+
+fn no_line(request: &Request<'_>, path: &str, (file, source): (&str, &str), (line, column): (u64, u64)) -> Diagnostic {
+    let place = if column > 0 { format!("{source}:{line}:{column}") } else { format!("{source}:{line}") };
+    let d = Diagnostic::error("missing-probe", format!("`{path}` has no code of `{place}`"), request.part_span(1))
+        .label("no statement begins there");
+    if !request.hints {
+        return d;
+    }
+    let lines = request.target.user_source_lines(file, source);
+    let Some(close) = lines.iter().min_by_key(|other| other.abs_diff(line)) else {
+        return d
+            .note(format!("its debug information knows no file `{source}`"))
+            .help("build the program with `-g`, or install its debugging symbols");
+    };
+    let elsewhere = if *close == line { " at another column" } else { "" };
+    d.help(format!("there is code of line {close}{elsewhere}"))
+}
+
+fn unreadable(request: &Request<'_>, file: &str, error: &TargetError) -> ProbeError {
+    if *error == TargetError::NotFound {
+        return ProbeError::missing(no_file(request, file));
+    }
+    let message = format!("cannot read the symbols of `{file}`: {error}");
+    ProbeError::invalid(Diagnostic::error("bad-binary", message, request.part_span(0)))
+}
+
+fn go(request: &Request<'_>, path: &str) -> Diagnostic {
+    Diagnostic::error("go-return", format!("`{path}` is a program of Go: its returns cannot be probed"), request.span)
+        .label("a uretprobe would crash it")
+        .note("the kernel puts an address of its own in the place of the return address, and Go's runtime does not know it when it moves a stack")
+        .help("probe the `RET` instructions of the function: `uprobe:file:function+offset`")
+}
+
 /// The attach points in one file.
-fn in_file(request: &Request<'_>, binary: UserBinary, offset: u64) -> Resolved {
+fn in_file(request: &Request<'_>, binary: UserBinary, language: &str, offset: u64) -> Resolved {
     let provider = request.provider.name;
     let returns = provider == "uretprobe";
     let mut points = Vec::with_capacity(binary.functions.len());
@@ -77,10 +142,14 @@ fn in_file(request: &Request<'_>, binary: UserBinary, offset: u64) -> Resolved {
         }
         let suffix = if offset == 0 { String::new() } else { format!("+{offset}") };
         points.push(Concrete {
-            name: format!("{provider}:{}:{name}{suffix}", binary.path),
+            name: format!("{provider}:{}:{language}{name}{suffix}", binary.path),
             attach: Attach::Uprobe { path: binary.path.clone(), offset: start.saturating_add(offset) },
             kind: if returns { ProgramKind::Uretprobe } else { ProgramKind::Uprobe },
-            context: if returns { Context::UserReturn } else { Context::UserEntry },
+            context: if returns {
+                Context::UserReturn { path: binary.path.clone() }
+            } else {
+                Context::UserEntry { path: binary.path.clone(), offset: start.saturating_add(offset) }
+            },
         });
     }
     Ok(points)

@@ -132,7 +132,7 @@ impl Target for Fixture {
             .filter(|(name, ..)| glob.matches(name))
             .map(|&(name, offset, size)| UserFunction { name: name.into(), offset, size })
             .collect();
-        Ok(UserBinary { path: PROGRAM.into(), functions })
+        Ok(UserBinary { path: PROGRAM.into(), functions, go: false })
     }
 
     fn kernel_symbol(&self, name: &str) -> Option<u64> {

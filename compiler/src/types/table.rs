@@ -12,7 +12,7 @@ use super::layout::size_of;
 use super::names::predefined;
 use super::{AddrSpace, Aggregates, EnumDef, EnumId, IntType, StructDef, StructField, StructId, Type};
 use crate::similar::closest;
-use crate::target::Target;
+use crate::target::{Target, function_at};
 use crate::typed::Bits;
 
 /// Pointers to pointers, arrays of arrays and anonymous members inside each other, at most.
@@ -29,15 +29,24 @@ enum Source<'t> {
 /// type in each module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BtfRef {
-    /// 0 for the kernel, else a module by its place in the table.
+    /// 0 for the kernel, else a module or a user's binary by its place in the table.
     origin: u32,
     id: TypeId,
+}
+
+/// Types beside the kernel's own.
+struct Other {
+    /// A module's name or a binary's path.
+    name: String,
+    btf: Rc<Btf>,
+    /// Pointers among them lead into the memory of a process.
+    space: AddrSpace,
 }
 
 /// The BTF that a [`BtfRef`] is looked up in.
 enum Origin<'t> {
     Kernel(&'t Btf),
-    Module(Rc<Btf>),
+    Other(Rc<Btf>),
 }
 
 impl std::ops::Deref for Origin<'_> {
@@ -45,7 +54,7 @@ impl std::ops::Deref for Origin<'_> {
     fn deref(&self) -> &Btf {
         match self {
             Self::Kernel(btf) => btf,
-            Self::Module(btf) => btf,
+            Self::Other(btf) => btf,
         }
     }
 }
@@ -59,6 +68,19 @@ pub struct Prototype {
     pub ret: Type,
 }
 
+/// A parameter of a function of a user's binary.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// Its name; may be empty.
+    pub name: String,
+    /// Its type.
+    pub ty: Type,
+    /// Bytes of a value.
+    pub size: u64,
+    /// It is a floating-point number, or has one as a part.
+    pub float: bool,
+}
+
 /// See the module.
 pub struct TypeTable<'t> {
     btf: Source<'t>,
@@ -66,8 +88,10 @@ pub struct TypeTable<'t> {
     pub aggregates: Aggregates,
     structs_by_btf: HashMap<BtfRef, StructId>,
     enums_by_btf: HashMap<BtfRef, EnumId>,
-    /// Modules whose types were asked for.
-    modules: Vec<(String, Rc<Btf>)>,
+    /// Modules and binaries whose types were asked for.
+    others: Vec<Other>,
+    /// The file in which a program of the script runs: its types go before the kernel's.
+    binary: Option<String>,
     /// By `struct x`, `union x`: the script's own.
     structs_by_name: HashMap<String, StructId>,
     /// By `enum x`: the script's own.
@@ -99,21 +123,65 @@ impl<'t> TypeTable<'t> {
     fn origin(&self, origin: u32) -> Option<Origin<'t>> {
         match origin.checked_sub(1) {
             None => self.btf().map(Origin::Kernel),
-            Some(at) => self.modules.get(at as usize).map(|(_, btf)| Origin::Module(Rc::clone(btf))),
+            Some(at) => self.others.get(at as usize).map(|other| Origin::Other(Rc::clone(&other.btf))),
         }
     }
 
     /// Number of a module among the origins; 0 for the kernel itself.
     fn origin_of(&mut self, module: Option<&str>) -> Option<u32> {
         let Some(module) = module.filter(|module| *module != "vmlinux") else { return Some(0) };
-        let at = if let Some(at) = self.modules.iter().position(|(name, _)| name == module) {
+        let known = self.others.iter().position(|it| it.name == module && it.space == AddrSpace::Kernel);
+        let at = if let Some(at) = known {
             at
         } else {
             let Source::Target(target) = self.btf else { return None };
-            self.modules.push((module.to_owned(), target.module_btf(module)?));
-            self.modules.len() - 1
+            let btf = target.module_btf(module)?;
+            self.others.push(Other { name: module.to_owned(), btf, space: AddrSpace::Kernel });
+            self.others.len() - 1
         };
         u32::try_from(at + 1).ok()
+    }
+
+    /// Number of a binary among the origins, with types of its debug information: a later answer has more of them, and the same ids.
+    fn origin_of_binary(&mut self, path: &str, btf: Rc<Btf>) -> Option<u32> {
+        let known = self.others.iter().position(|it| it.name == path && it.space == AddrSpace::User);
+        let at = if let Some(at) = known {
+            at
+        } else {
+            self.others.push(Other { name: path.to_owned(), btf: Rc::clone(&btf), space: AddrSpace::User });
+            self.others.len() - 1
+        };
+        self.others.get_mut(at)?.btf = btf;
+        u32::try_from(at + 1).ok()
+    }
+
+    /// From now on names of types are looked up in the debug information of this file, too.
+    pub fn set_binary(&mut self, path: Option<String>) {
+        self.binary = path;
+    }
+
+    /// A type of the file that the program runs in.
+    fn of_binary(&mut self, kinds: KindSet, name: &str) -> Option<Type> {
+        let (path, Source::Target(target)) = (self.binary.clone()?, self.btf) else { return None };
+        let btf = target.user_type(&path, kinds, name)?;
+        let id = btf.find(kinds, name)?;
+        let origin = self.origin_of_binary(&path, btf)?;
+        self.import(BtfRef { origin, id }, 0)
+    }
+
+    /// The parameters of the function of a binary whose code begins at a byte of the file.
+    pub fn user_function(&mut self, path: &str, offset: u64) -> Option<Vec<Parameter>> {
+        let Source::Target(target) = self.btf else { return None };
+        let btf = target.user_function_types(path, offset)?;
+        let origin = self.origin_of_binary(path, Rc::clone(&btf))?;
+        let proto = btf.function(&function_at(offset))?;
+        let parameter = |param: super::btf::Param<'_>| Parameter {
+            name: param.name.to_owned(),
+            ty: self.import(BtfRef { origin, id: param.ty }, 0).unwrap_or(Type::Void),
+            size: btf.size_of(param.ty).unwrap_or(0),
+            float: btf.has_float(param.ty),
+        };
+        Some(proto.params().map(parameter).collect())
     }
 
     fn from_source(btf: Source<'t>) -> Self {
@@ -122,7 +190,8 @@ impl<'t> TypeTable<'t> {
             aggregates: Aggregates::default(),
             structs_by_btf: HashMap::new(),
             enums_by_btf: HashMap::new(),
-            modules: Vec::new(),
+            others: Vec::new(),
+            binary: None,
             structs_by_name: HashMap::new(),
             enums_by_name: HashMap::new(),
             typedefs: HashMap::new(),
@@ -159,6 +228,9 @@ impl<'t> TypeTable<'t> {
             return Some(Type::Struct(*id));
         }
         let kinds = if union { KindSet::UNION } else { KindSet::STRUCT };
+        if let Some(ty) = self.of_binary(kinds, name) {
+            return Some(ty);
+        }
         let id = self.btf()?.find(kinds, name)?;
         self.import_kernel(id)
     }
@@ -167,6 +239,9 @@ impl<'t> TypeTable<'t> {
     pub fn enumeration(&mut self, name: &str) -> Option<Type> {
         if let Some(id) = self.enums_by_name.get(&format!("enum {name}")) {
             return self.enum_type(*id);
+        }
+        if let Some(ty) = self.of_binary(KindSet::ENUM, name) {
+            return Some(ty);
         }
         let id = self.btf()?.find(KindSet::ENUM, name)?;
         self.import_kernel(id)
@@ -180,6 +255,9 @@ impl<'t> TypeTable<'t> {
         if let Some(ty) = predefined(name) {
             return Some(ty);
         }
+        if let Some(ty) = self.of_binary(KindSet::TYPEDEF, name) {
+            return Some(ty);
+        }
         let id = self.btf()?.find(KindSet::PLAIN, name)?;
         self.import_kernel(id)
     }
@@ -188,6 +266,14 @@ impl<'t> TypeTable<'t> {
     pub fn enumerator(&mut self, name: &str) -> Option<(Type, i64)> {
         if let Some((id, value)) = self.enumerators.get(name).copied() {
             return Some((self.enum_type(id)?, value));
+        }
+        // Of a binary those whose types the script has met.
+        let of_binary = |other: &Other| Some(&other.name) == self.binary.as_ref() && other.space == AddrSpace::User;
+        if let Some(at) = self.others.iter().position(of_binary)
+            && let Some((id, value)) = self.others.get(at)?.btf.enumerator(name)
+        {
+            let origin = u32::try_from(at + 1).ok()?;
+            return Some((self.import(BtfRef { origin, id }, 0)?, value));
         }
         let (id, value) = self.btf()?.enumerator(name)?;
         Some((self.import_kernel(id)?, value))
@@ -337,7 +423,8 @@ impl<'t> TypeTable<'t> {
                 _ => return None,
             },
             BtfType::Ptr(target) => {
-                let space = if btf.has_tag(target, "user") { AddrSpace::User } else { AddrSpace::Kernel };
+                let of_user = btf.has_tag(target, "user") || self.is_of_user(origin);
+                let space = if of_user { AddrSpace::User } else { AddrSpace::Kernel };
                 Type::Ptr(Rc::new(self.import(here(target), depth + 1).unwrap_or(Type::Void)), space)
             }
             BtfType::Array(array) => {
@@ -380,6 +467,11 @@ impl<'t> TypeTable<'t> {
             BtfType::Float { size, .. } => Type::Array(Rc::new(Type::Int(IntType::U8)), size),
             _ => Type::Void,
         })
+    }
+
+    fn is_of_user(&self, origin: u32) -> bool {
+        let at = origin.checked_sub(1).map(|at| at as usize);
+        at.and_then(|at| self.others.get(at)).is_some_and(|other| other.space == AddrSpace::User)
     }
 
     fn import_composite(

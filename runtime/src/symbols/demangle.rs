@@ -27,7 +27,8 @@ pub fn demangle(symbol: &str) -> String {
     rust(symbol).or_else(|| cpp(symbol)).unwrap_or_else(|| symbol.to_owned())
 }
 
-fn rust(symbol: &str) -> Option<String> {
+/// The name of a symbol of Rust, without its hash; `None` for all others.
+pub fn rust(symbol: &str) -> Option<String> {
     // The alternate form leaves out the hash that makes symbols of several crate versions differ.
     let name = rustc_demangle::try_demangle(symbol).ok()?;
     let mut text = Bounded::default();

@@ -4,10 +4,13 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use object::read::{Object, ObjectSegment, ObjectSymbol, ReadCache};
 use object::{ObjectKind, SymbolFlags, SymbolKind};
+
+/// Sections that the linker of Go makes, in stripped files, too.
+const GO_SECTIONS: [&str; 3] = [".note.go.buildid", ".go.buildinfo", ".gopclntab"];
 
 /// Build ids are hashes of 20 or 32 bytes.
 const LONGEST_BUILD_ID: usize = 64;
@@ -38,9 +41,12 @@ pub struct ElfSymbols {
     names: String,
     /// Sorted by address, then by the order of the tables.
     entries: Vec<Entry>,
-    segments: Vec<Segment>,
+    /// How its addresses lie in the file.
+    pub segments: Segments,
     /// Addresses are relative to where the file is loaded.
     pub position_independent: bool,
+    /// It was made by the compiler of Go.
+    pub go: bool,
     /// The identity that the linker gave the file; empty when it gave none.
     pub build_id: Vec<u8>,
 }
@@ -51,6 +57,30 @@ struct Entry {
     size: u64,
     name: u32,
     len: u32,
+}
+
+/// The loaded pieces of a file.
+#[derive(Clone, Debug, Default)]
+pub struct Segments(Vec<Segment>);
+
+impl Segments {
+    /// Those of a file.
+    pub fn of<'data>(file: &impl Object<'data>) -> Self {
+        let piece = |(address, (offset, len))| Segment { address, offset, len };
+        Self(file.segments().map(|segment| piece((segment.address(), segment.file_range()))).collect())
+    }
+
+    /// The address, as the file counts, of a byte of the file; `None` when it is not loaded.
+    pub fn address_of(&self, offset: u64) -> Option<u64> {
+        let segment = self.0.iter().find(|it| offset.checked_sub(it.offset).is_some_and(|at| at < it.len))?;
+        (offset - segment.offset).checked_add(segment.address)
+    }
+
+    /// The byte of the file at an address as the file counts.
+    pub fn offset_of(&self, address: u64) -> Option<u64> {
+        let segment = self.0.iter().find(|it| address.checked_sub(it.address).is_some_and(|at| at < it.len))?;
+        (address - segment.address).checked_add(segment.offset)
+    }
 }
 
 /// A loaded piece of the file.
@@ -75,11 +105,11 @@ pub struct ElfSymbol<'a> {
 impl ElfSymbols {
     /// Reads the tables of the file at a path.
     pub fn load(path: &Path) -> Result<Self, ElfError> {
-        Self::of(open(path).map_err(ElfError::Io)?)
+        Self::of(open(path).map_err(ElfError::Io)?, path)
     }
 
-    /// Reads the tables of an open file.
-    pub fn of(file: File) -> Result<Self, ElfError> {
+    /// Reads the tables of an open file, whose debug file is looked for beside its path.
+    pub fn of(file: File, path: &Path) -> Result<Self, ElfError> {
         if !file.metadata().map_err(ElfError::Io)?.is_file() {
             return Err(ElfError::Malformed("it is not a regular file".into()));
         }
@@ -89,8 +119,7 @@ impl ElfSymbols {
         let mut table = Self::read(&parsed);
         // A stripped file's local functions are in its debug file, when the distribution's is installed.
         if parsed.symbols().next().is_none()
-            && let Some(debug) = debug_file(&table.build_id)
-            && let Ok(file) = File::open(debug)
+            && let Some(file) = separate_debug_file(&parsed, path)
         {
             let cache = ReadCache::new(file);
             if let Ok(debug) = object::File::parse(&cache) {
@@ -108,13 +137,8 @@ impl ElfSymbols {
 
     fn read<'data>(file: &impl Object<'data>) -> Self {
         let mut table = Self { position_independent: file.kind() == ObjectKind::Dynamic, ..Self::default() };
-        table.segments = file
-            .segments()
-            .map(|segment| {
-                let (offset, len) = segment.file_range();
-                Segment { address: segment.address(), offset, len }
-            })
-            .collect();
+        table.segments = Segments::of(file);
+        table.go = GO_SECTIONS.iter().any(|name| file.section_by_name(name).is_some());
         if let Ok(Some(id)) = file.build_id()
             && id.len() <= LONGEST_BUILD_ID
         {
@@ -177,18 +201,6 @@ impl ElfSymbols {
     pub fn find(&self, name: &str) -> Option<ElfSymbol<'_>> {
         self.iter().find(|symbol| symbol.name == name)
     }
-
-    /// The address, as the file counts, of a byte of the file; `None` when it is not loaded.
-    pub fn address_of(&self, offset: u64) -> Option<u64> {
-        let segment = self.segments.iter().find(|it| offset.checked_sub(it.offset).is_some_and(|at| at < it.len))?;
-        (offset - segment.offset).checked_add(segment.address)
-    }
-
-    /// The byte of the file at an address as the file counts.
-    pub fn offset_of(&self, address: u64) -> Option<u64> {
-        let segment = self.segments.iter().find(|it| address.checked_sub(it.address).is_some_and(|at| at < it.len))?;
-        (address - segment.address).checked_add(segment.offset)
-    }
 }
 
 /// Opens a file for reading; a pipe in its place does not hold us up.
@@ -196,11 +208,52 @@ pub fn open(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
-/// Where distributions install the debug file of a build id.
-fn debug_file(build_id: &[u8]) -> Option<PathBuf> {
-    let (first, rest) = build_id.split_first()?;
-    let path = PathBuf::from(format!("/usr/lib/debug/.build-id/{first:02x}/{}.debug", hex(rest)));
-    path.is_file().then_some(path)
+/// Where distributions install debug files.
+const DEBUG_FOLDER: &str = "/usr/lib/debug";
+
+/// The file with the symbols and the debug information that were taken out of this one: by its build id, or by the name that it gives
+/// (`.gnu_debuglink`), beside it, in a folder `.debug`, or where distributions install them. For a path inside of another root
+/// folder (`/proc/PID/root/…`) in that one first.
+pub fn separate_debug_file<'data>(file: &impl Object<'data>, path: &Path) -> Option<File> {
+    let id = file.build_id().ok().flatten().filter(|id| id.len() <= LONGEST_BUILD_ID).unwrap_or_default();
+    let name = file.gnu_debuglink().ok().flatten().and_then(|(name, _)| std::str::from_utf8(name).ok());
+    // A name, not a way out of the folder.
+    let name = name.filter(|name| !name.is_empty() && !name.contains('/'));
+    let (root, inside) = split_root(path);
+    let mut candidates = Vec::new();
+    for root in [root, Path::new("/")] {
+        let folder = root.join(DEBUG_FOLDER.trim_start_matches('/'));
+        if let Some((first, rest)) = id.split_first() {
+            candidates.push(folder.join(format!(".build-id/{first:02x}/{}.debug", hex(rest))));
+        }
+        if let (Some(name), Some(parent)) = (name, inside.parent()) {
+            let parent = parent.strip_prefix("/").unwrap_or(parent);
+            candidates.push(root.join(parent).join(name));
+            candidates.push(root.join(parent).join(".debug").join(name));
+            candidates.push(folder.join(parent).join(name));
+        }
+    }
+    candidates.into_iter().find_map(|candidate| {
+        let file = open(&candidate).ok().filter(|file| file.metadata().is_ok_and(|found| found.is_file()))?;
+        // A file of that name may belong to another build.
+        let cache = ReadCache::new(file.try_clone().ok()?);
+        let own = object::File::parse(&cache).ok()?.build_id().ok().flatten().unwrap_or_default().to_vec();
+        (own == id && candidate != path).then_some(file)
+    })
+}
+
+/// The root folder of the process through which a path goes, and the path inside.
+fn split_root(path: &Path) -> (&Path, &Path) {
+    let text = path.to_str().unwrap_or_default();
+    let inside = text.strip_prefix("/proc/").and_then(|rest| {
+        let (pid, rest) = rest.split_once('/')?;
+        let inside = rest.strip_prefix("root")?;
+        (pid.bytes().all(|byte| byte.is_ascii_digit()) && inside.starts_with('/')).then_some(inside)
+    });
+    match inside {
+        Some(inside) => (Path::new(text.strip_suffix(inside).unwrap_or("/")), Path::new(inside)),
+        None => (Path::new("/"), path),
+    }
 }
 
 /// Bytes as two digits each.
@@ -227,10 +280,10 @@ mod tests {
 
     fn sample() -> ElfSymbols {
         let mut table = ElfSymbols { position_independent: true, ..ElfSymbols::default() };
-        table.segments = vec![
+        table.segments = Segments(vec![
             Segment { address: 0, offset: 0, len: 0x1000 },
             Segment { address: 0x3000, offset: 0x1000, len: 0x1000 },
-        ];
+        ]);
         for (name, address, size) in
             [("outer", 0x3000, 0x100), ("inner", 0x3010, 0x10), ("alias", 0x3000, 0x100), ("mark", 0x3200, 0)]
         {
@@ -255,9 +308,9 @@ mod tests {
     #[test]
     fn offsets_and_addresses_convert() {
         let table = sample();
-        assert_eq!(table.offset_of(0x3010), Some(0x1010));
-        assert_eq!(table.address_of(0x1010), Some(0x3010));
-        assert_eq!((table.offset_of(0x2000), table.address_of(0x2000)), (None, None));
+        assert_eq!(table.segments.offset_of(0x3010), Some(0x1010));
+        assert_eq!(table.segments.address_of(0x1010), Some(0x3010));
+        assert_eq!((table.segments.offset_of(0x2000), table.segments.address_of(0x2000)), (None, None));
     }
 
     #[test]
@@ -266,8 +319,8 @@ mod tests {
         assert!(table.iter().count() > 100);
         let main = table.find("main").unwrap();
         assert_eq!(table.function_at(main.address + 1).map(|symbol| symbol.name), Some("main"));
-        let offset = table.offset_of(main.address).unwrap();
-        assert_eq!(table.address_of(offset), Some(main.address));
+        let offset = table.segments.offset_of(main.address).unwrap();
+        assert_eq!(table.segments.address_of(offset), Some(main.address));
     }
 
     #[test]

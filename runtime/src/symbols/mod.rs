@@ -64,7 +64,11 @@ impl Symbols {
         if let Some(known) = self.files.borrow().get(&key) {
             return known.clone();
         }
-        let table = open_mapped(pid, mapping).and_then(|file| ElfSymbols::of(file).ok()).map(Rc::new);
+        let table = open_mapped(pid, mapping).and_then(|file| {
+            let path = format!("/proc/{pid}/root{}", mapping.path);
+            ElfSymbols::of(file, path.as_ref()).ok()
+        });
+        let table = table.map(Rc::new);
         self.files.borrow_mut().insert(key, table.clone());
         table
     }
@@ -107,7 +111,7 @@ impl Symbolizer for Symbols {
 
     fn user(&self, tgid: u32, address: u64) -> Option<Symbol> {
         if let Some((mapping, file, offset)) = self.locate(tgid, address) {
-            let in_file = file.address_of(offset)?;
+            let in_file = file.segments.address_of(offset)?;
             let found = file.function_at(in_file)?;
             return Some(Symbol { name: self.name(found.name), offset: in_file - found.address, module: mapping.path });
         }
@@ -213,7 +217,7 @@ mod tests {
         let code = code.unwrap();
         let libc = ElfSymbols::load(code.path.as_ref()).unwrap();
         let malloc = libc.find("malloc").unwrap();
-        let address = code.start + libc.offset_of(malloc.address).unwrap() - code.offset;
+        let address = code.start + libc.segments.offset_of(malloc.address).unwrap() - code.offset;
         assert_eq!(symbols.user(child.id(), address + 2).unwrap().offset, 2);
         assert_eq!(symbols.processes.borrow_mut().mapping(child.id(), address).unwrap().inode, code.inode);
     }

@@ -1,39 +1,66 @@
 //! User programs and libraries by the names that scripts give them, and their functions.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use object::{Object, ObjectSegment, ObjectSymbol, ReadCache};
+use object::{Object, ObjectSymbol, ReadCache};
 use tapline_compiler::number;
-use tapline_compiler::target::{CPP, Glob, UserFunction, UserSymbol};
+use tapline_compiler::probes::has_wildcard;
+use tapline_compiler::target::{Glob, LANGUAGES, UserFunction, UserSymbol};
 
+use crate::debug_info::SourcePlace;
 use crate::symbols::demangle;
-use crate::symbols::elf::{self, ElfSymbols};
+use crate::symbols::elf::{self, ElfSymbols, Segments};
 
 /// Functions that match a glob and lie in the file, sorted by name; of several symbols of one name the first.
 pub fn functions(symbols: &ElfSymbols, pattern: &str) -> Vec<UserFunction> {
     if let Some(address) = number::parse(pattern) {
         let place = |offset| UserFunction { name: pattern.to_owned(), offset, size: 0 };
-        return symbols.offset_of(address).map(place).into_iter().collect();
+        return symbols.segments.offset_of(address).map(place).into_iter().collect();
     }
-    let cpp = pattern.strip_prefix(CPP);
-    let glob = Glob::new(cpp.unwrap_or(pattern));
-    let matches = |symbol: &str| match cpp {
-        None => glob.matches(symbol),
-        Some(wanted) => demangle::cpp(symbol).is_some_and(|name| {
+    let written = LANGUAGES.into_iter().find_map(|language| Some((language, pattern.strip_prefix(language)?)));
+    let (language, wanted) = written.unwrap_or(("", pattern));
+    let glob = Glob::new(wanted);
+    let matches = |symbol: &str| {
+        let name = match language {
+            "" => return glob.matches(symbol),
+            "rust:" => demangle::rust(symbol),
+            _ => demangle::cpp(symbol),
+        };
+        name.is_some_and(|name| {
             let without_parameters = name.split('(').next().unwrap_or_default();
-            glob.matches(&name) || (!wanted.contains('(') && glob.matches(without_parameters))
-        }),
+            // The newer mangling of Rust has `<crate::Type>::method`.
+            let plain = name.replacen(['<', '>'], "", 2);
+            glob.matches(&name)
+                || (!wanted.contains('(') && glob.matches(without_parameters))
+                || (name.starts_with('<') && !name.contains(" as ") && glob.matches(&plain))
+        })
     };
     let mut found: Vec<UserFunction> = symbols
         .iter()
         .filter(|symbol| matches(symbol.name))
         .filter_map(|symbol| {
-            let offset = symbols.offset_of(symbol.address)?;
+            let offset = symbols.segments.offset_of(symbol.address)?;
             Some(UserFunction { name: symbol.name.to_owned(), offset, size: symbol.size })
         })
         .collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found.dedup_by(|later, first| later.name == first.name);
+    found
+}
+
+/// The first place of each function that has one, by its address as name.
+pub fn places(symbols: &ElfSymbols, places: &[SourcePlace]) -> Vec<UserFunction> {
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    for SourcePlace { address, .. } in places {
+        let function = symbols.function_at(*address).map_or(*address, |symbol| symbol.address);
+        if seen.insert(function)
+            && let Some(offset) = symbols.segments.offset_of(*address)
+        {
+            found.push(UserFunction { name: address.to_string(), offset, size: 0 });
+        }
+    }
     found
 }
 
@@ -45,11 +72,7 @@ pub fn symbol(path: &Path, name: &str, offset: u64) -> Option<UserSymbol> {
         .symbols()
         .chain(file.dynamic_symbols())
         .find(|symbol| !symbol.is_undefined() && symbol.name_bytes() == Ok(name.as_bytes()))?;
-    let code = file.segments().find_map(|segment| {
-        let (start, len) = segment.file_range();
-        let at = offset.checked_sub(start).filter(|at| *at < len)?;
-        segment.address().checked_add(at)
-    })?;
+    let code = Segments::of(&file).address_of(offset)?;
     Some(UserSymbol { distance: found.address().wrapping_sub(code).cast_signed(), size: found.size() })
 }
 
@@ -66,6 +89,31 @@ pub fn find(name: &str) -> Option<PathBuf> {
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
     let binary = directories.iter().map(|directory| directory.join(name)).find(|path| path.is_file());
     binary.or_else(|| find_library(name))
+}
+
+/// The regular files whose paths match one with wildcards, sorted. A wildcard does not match the `/` between folders.
+pub fn matching(pattern: &str) -> Vec<PathBuf> {
+    /// Paths of one part, at most.
+    const MOST: usize = 1 << 16;
+    let absolute = std::path::absolute(pattern).unwrap_or_else(|_| PathBuf::from(pattern));
+    let mut found = vec![PathBuf::new()];
+    for part in absolute.components() {
+        let name = part.as_os_str().to_string_lossy();
+        if !has_wildcard(&name) {
+            for path in &mut found {
+                path.push(part);
+            }
+            continue;
+        }
+        let glob = Glob::new(&name);
+        let entries = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten();
+        let names = found.into_iter().flat_map(entries).map(|entry| entry.path());
+        let matches = |path: &PathBuf| path.file_name().is_some_and(|name| glob.matches(&name.to_string_lossy()));
+        found = names.filter(matches).take(MOST).collect();
+    }
+    found.retain(|path| path.is_file());
+    found.sort();
+    found
 }
 
 /// Paths of the files that a process has mapped as code, sorted.

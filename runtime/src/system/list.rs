@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use tapline_compiler::probes::{fentry, iter};
+use tapline_compiler::probes::{fentry, has_wildcard, iter};
 use tapline_compiler::program::{Attach, ProbeDesc};
-use tapline_compiler::target::{Feature, Glob, ProbeSource, Target, TargetError};
-use tapline_compiler::types::btf::print::{definition, type_name};
+use tapline_compiler::target::{Feature, Glob, LANGUAGES, ProbeSource, Target, TargetError, function_at};
+use tapline_compiler::types::btf::print::{definition, plain_name, type_name};
 use tapline_compiler::types::btf::{Btf, BtfType, FuncProto, KindSet, TypeId};
 
 use super::functions::Function;
@@ -425,14 +425,40 @@ impl Lister<'_> {
     }
 
     fn binary(&mut self, provider: &str, rest: &str) -> Result<(), ListError> {
-        let (path, function) = rest.rsplit_once(':').unwrap_or((rest, "*"));
-        let resolved = binaries::find(path).ok_or_else(|| ListError::NoBinary(path.to_owned()))?;
-        let symbols = ElfSymbols::load(&resolved).map_err(|error| ListError::Binary(resolved.clone(), error))?;
-        let glob = Glob::new(function);
-        let names: BTreeSet<&str> =
-            symbols.iter().map(|symbol| symbol.name).filter(|name| glob.matches(name)).collect();
-        for name in names {
-            self.line(&format!("{provider}:{}:{name}", resolved.display()))?;
+        let in_language = LANGUAGES.into_iter().find_map(|language| {
+            let (path, function) = rest.split_once(&format!(":{language}"))?;
+            Some((path, language, function))
+        });
+        let (path, language, function) = in_language.unwrap_or_else(|| {
+            let (path, function) = rest.rsplit_once(':').unwrap_or((rest, "*"));
+            (path, "", function)
+        });
+        for path in files(path)? {
+            let symbols = match ElfSymbols::load(&path) {
+                Ok(symbols) => symbols,
+                // Not every file that a wildcard meets is a program.
+                Err(_) if has_wildcard(rest.split(':').next().unwrap_or_default()) => continue,
+                Err(error) => return Err(ListError::Binary(path, error)),
+            };
+            let pattern = format!("{language}{}", function.trim_matches('"'));
+            for found in binaries::functions(&symbols, &pattern) {
+                self.line(&format!("{provider}:{}:{language}{}", path.display(), found.name))?;
+                if self.verbose && provider == "uprobe" {
+                    self.user_arguments(&path, found.offset)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The parameters of a user function, where its file has debug information.
+    fn user_arguments(&mut self, path: &Path, offset: u64) -> Result<(), ListError> {
+        let Some(btf) = path.to_str().and_then(|path| self.system.user_function_types(path, offset)) else {
+            return Ok(());
+        };
+        let Some(proto) = btf.function(&function_at(offset)) else { return Ok(()) };
+        for param in proto.params() {
+            self.argument(&format!("{} {}", plain_name(&btf, param.ty), param.name))?;
         }
         Ok(())
     }
@@ -445,13 +471,18 @@ impl Lister<'_> {
             (Some(name), None) => ("*", name),
             _ => ("*", "*"),
         };
-        let path = binaries::find(file).ok_or_else(|| ListError::NoBinary(file.to_owned()))?;
-        let probes = super::usdt::load(&path).map_err(|error| ListError::Binary(path.clone(), error))?;
         let (provider, name) = (Glob::new(provider), Glob::new(name));
-        let matching = probes.iter().filter(|probe| provider.matches(&probe.provider) && name.matches(&probe.name));
-        let names: BTreeSet<String> = matching.map(|probe| format!("{}:{}", probe.provider, probe.name)).collect();
-        for name in names {
-            self.line(&format!("usdt:{}:{name}", path.display()))?;
+        for path in files(file)? {
+            let probes = match super::usdt::load(&path) {
+                Ok(probes) => probes,
+                Err(_) if has_wildcard(file) => continue,
+                Err(error) => return Err(ListError::Binary(path, error)),
+            };
+            let matching = probes.iter().filter(|probe| provider.matches(&probe.provider) && name.matches(&probe.name));
+            let names: BTreeSet<String> = matching.map(|probe| format!("{}:{}", probe.provider, probe.name)).collect();
+            for name in names {
+                self.line(&format!("usdt:{}:{name}", path.display()))?;
+            }
         }
         Ok(())
     }
@@ -501,9 +532,18 @@ impl Lister<'_> {
             Attach::Iter { name, .. } => self.iterator_fields(name),
             Attach::Tracepoint { category, event } => self.tracepoint_arguments(&format!("{category}:{event}")),
             Attach::RawTracepoint { event } => self.raw_tracepoint_arguments(event),
+            Attach::Uprobe { path, offset } if probe.name.starts_with("uprobe:") => {
+                self.user_arguments(path.as_ref(), *offset)
+            }
             _ => Ok(()),
         }
     }
+}
+
+/// The files that a name or a path with wildcards stands for.
+fn files(name: &str) -> Result<Vec<PathBuf>, ListError> {
+    let found = if has_wildcard(name) { binaries::matching(name) } else { binaries::find(name).into_iter().collect() };
+    if found.is_empty() { Err(ListError::NoBinary(name.to_owned())) } else { Ok(found) }
 }
 
 /// The prototype of a raw tracepoint's handlers, with names where the kernel kept them.

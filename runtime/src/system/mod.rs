@@ -17,10 +17,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use tapline_compiler::target::{
-    Arch, Feature, Glob, PidNamespace, ProbeSource, Target, TargetError, UsdtBinary, UserBinary, UserSymbol, similar,
+    Arch, Feature, Glob, PidNamespace, ProbeSource, Target, TargetError, UsdtBinary, UserBinary, UserSymbol,
+    function_at, similar,
 };
 use tapline_compiler::types::btf::{Btf, KindSet};
 
+use crate::debug_info::DebugInfo;
 use crate::symbols::elf::{ElfError, ElfSymbols};
 use crate::symbols::kallsyms::KernelSymbols;
 use crate::sys::mmap::Mmap;
@@ -64,6 +66,7 @@ pub struct System {
     blocked: OnceCell<Vec<String>>,
     symbols: OnceCell<Rc<KernelSymbols>>,
     possible_cpus: OnceCell<u32>,
+    debug_infos: RefCell<HashMap<String, Option<Rc<DebugInfo>>>>,
     features: Features,
 }
 
@@ -89,6 +92,7 @@ impl System {
             blocked: OnceCell::new(),
             symbols: OnceCell::new(),
             possible_cpus: OnceCell::new(),
+            debug_infos: RefCell::default(),
             features: Features::default(),
         }
     }
@@ -137,6 +141,13 @@ impl System {
     /// The kernel's symbol table; empty when it cannot be read.
     pub fn symbols(&self) -> &Rc<KernelSymbols> {
         self.symbols.get_or_init(|| Rc::new(KernelSymbols::load().unwrap_or_default()))
+    }
+
+    /// The debug information of a program or library at a path; `None` when it has none.
+    pub fn debug_info(&self, path: &str) -> Option<Rc<DebugInfo>> {
+        let mut known = self.debug_infos.borrow_mut();
+        let load = || DebugInfo::load(path.as_ref()).map(Rc::new);
+        known.entry(path.to_owned()).or_insert_with(load).clone()
     }
 
     /// The traceable functions. Where the kernel lists none, all functions of the symbol table.
@@ -355,7 +366,27 @@ impl Target for System {
 
     fn user_functions(&self, file: &str, pattern: &str) -> Result<UserBinary, TargetError> {
         let (path, symbols) = read_binary(file, ElfSymbols::load)?;
-        Ok(UserBinary { path, functions: binaries::functions(&symbols, pattern) })
+        Ok(UserBinary { path, functions: binaries::functions(&symbols, pattern), go: symbols.go })
+    }
+
+    fn user_source(&self, file: &str, source: &str, line: u64, column: Option<u64>) -> Result<UserBinary, TargetError> {
+        let (path, symbols) = read_binary(file, ElfSymbols::load)?;
+        let places = self.debug_info(&path).map(|info| info.places(source, line, column)).unwrap_or_default();
+        Ok(UserBinary { path, functions: binaries::places(&symbols, &places), go: symbols.go })
+    }
+
+    fn user_source_lines(&self, file: &str, source: &str) -> Vec<u64> {
+        let path = binaries::find(file).and_then(|path| path.into_os_string().into_string().ok());
+        path.and_then(|path| self.debug_info(&path)).map(|info| info.lines(source)).unwrap_or_default()
+    }
+
+    fn user_function_types(&self, path: &str, offset: u64) -> Option<Rc<Btf>> {
+        let info = self.debug_info(path)?;
+        info.function_types(info.segments.address_of(offset)?, &function_at(offset))
+    }
+
+    fn user_type(&self, path: &str, kinds: KindSet, name: &str) -> Option<Rc<Btf>> {
+        self.debug_info(path)?.named_type(kinds, name)
     }
 
     fn usdt_probes(&self, file: &str) -> Result<UsdtBinary, TargetError> {

@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use object::read::{Object, ObjectSection, ObjectSegment, ReadCache};
+use object::read::{Object, ObjectSection, ReadCache};
 use tapline_compiler::target::UsdtProbe;
 
-use crate::symbols::elf::{ElfError, open};
+use crate::symbols::elf::{ElfError, Segments, open};
 
 const SECTION: &str = ".note.stapsdt";
 /// A section whose address tells whether the file was moved after the notes were written.
@@ -31,19 +31,8 @@ pub fn load(path: &Path) -> Result<Vec<UsdtProbe>, ElfError> {
     }
     let Some(section) = parsed.section_by_name(SECTION) else { return Ok(Vec::new()) };
     let base = parsed.section_by_name(BASE_SECTION).map(|section| section.address());
-    let segments: Vec<(u64, u64, u64)> = parsed
-        .segments()
-        .map(|segment| {
-            let (offset, len) = segment.file_range();
-            (segment.address(), offset, len)
-        })
-        .collect();
-    let offset_of = |address: u64| {
-        segments.iter().find_map(|&(start, offset, len)| {
-            let at = address.checked_sub(start).filter(|at| *at < len)?;
-            offset.checked_add(at)
-        })
-    };
+    let segments = Segments::of(&parsed);
+    let offset_of = |address| segments.offset_of(address);
     let mut probes: Vec<UsdtProbe> = notes(section.data().map_err(malformed)?)
         .filter_map(|note| {
             // The whole file was moved by as much as the base section was.

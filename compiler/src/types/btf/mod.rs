@@ -56,7 +56,7 @@ impl std::fmt::Display for BtfError {
 impl std::error::Error for BtfError {}
 
 /// A set of kinds to search among.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KindSet(u32);
 
 impl KindSet {
@@ -347,6 +347,24 @@ impl Btf {
             return count.checked_mul(u64::from(size));
         }
         None
+    }
+
+    /// The type is a floating-point number, or a struct, union or array that holds one.
+    pub fn has_float(&self, id: TypeId) -> bool {
+        self.has_float_within(id, 16, &mut 10_000)
+    }
+
+    fn has_float_within(&self, id: TypeId, depth: u32, budget: &mut u32) -> bool {
+        let Some(rest) = budget.checked_sub(1) else { return false };
+        *budget = rest;
+        match self.get(self.resolve(id)) {
+            BtfType::Float { .. } => true,
+            BtfType::Array(array) if depth > 0 => self.has_float_within(array.elem, depth - 1, budget),
+            BtfType::Struct(it) | BtfType::Union(it) if depth > 0 => {
+                it.members().any(|member| self.has_float_within(member.ty, depth - 1, budget))
+            }
+            _ => false,
+        }
     }
 
     /// Alignment in bytes by the rules of C; packed structs give 1 where their layout says so. At least 1.

@@ -16,6 +16,35 @@ pub fn type_name(btf: &Btf, id: TypeId) -> String {
     declare(btf, id, String::new(), 0, DEPTH)
 }
 
+/// The type as its words follow each other, each `*` right behind what it points to: `const char*`, `void(int)*`. The form in which arguments
+/// of user functions are listed.
+pub fn plain_name(btf: &Btf, id: TypeId) -> String {
+    plain(btf, id, DEPTH)
+}
+
+fn plain(btf: &Btf, id: TypeId, depth: u32) -> String {
+    let Some(depth) = depth.checked_sub(1) else { return "…".to_owned() };
+    let qualified = |word: &str, target| match btf.get(target) {
+        BtfType::Ptr(_) => format!("{} {word}", plain(btf, target, depth)),
+        _ => format!("{word} {}", plain(btf, target, depth)),
+    };
+    match btf.get(id) {
+        BtfType::Ptr(target) => plain(btf, target, depth) + "*",
+        BtfType::Const(target) => qualified("const", target),
+        BtfType::Volatile(target) => qualified("volatile", target),
+        BtfType::Restrict(target) | BtfType::TypeTag { target, .. } => plain(btf, target, depth),
+        BtfType::Array(array) => format!("{}[{}]", plain(btf, array.elem, depth), array.len),
+        BtfType::FuncProto(proto) => {
+            let params: Vec<String> = proto.params().map(|param| plain(btf, param.ty, depth)).collect();
+            format!("{}({})", plain(btf, proto.ret, depth), params.join(", "))
+        }
+        BtfType::Enum(it) if it.name.is_empty() => "enum".to_owned(),
+        BtfType::Struct(it) if it.name.is_empty() => "struct".to_owned(),
+        BtfType::Union(it) if it.name.is_empty() => "union".to_owned(),
+        _ => type_name(btf, id),
+    }
+}
+
 /// The definition of a struct, union or enum, without a final newline; `None` for other types.
 ///
 /// ```text

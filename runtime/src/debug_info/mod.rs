@@ -1,0 +1,280 @@
+//! Debug information of programs (DWARF): the types of a function's parameters, the places of source lines, and the lines and
+//! inlined functions behind an address. It is read when a script needs it and then unit by unit: the unit that an address lies in is found
+//! by `.debug_aranges` or by the units' own ranges, and only that one is walked.
+//!
+//! The file can be hostile: it belongs to whoever runs the program. Walks are bounded, sections are no larger than the file.
+
+mod lines;
+mod types;
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use gimli::{AttributeValue, DebugInfoOffset, DebuggingInformationEntry, EndianSlice, LittleEndian, UnitOffset};
+use object::read::{Object, ObjectSection, ReadCache};
+use object::{CompressionFormat, ReadRef};
+use tapline_compiler::types::btf::{Btf, KindSet};
+
+use crate::symbols::elf::{self, Segments};
+pub use lines::{Frame, SourcePlace};
+
+type Slice<'a> = EndianSlice<'a, LittleEndian>;
+type Dwarf<'a> = gimli::Dwarf<Slice<'a>>;
+type Unit<'a> = gimli::Unit<Slice<'a>>;
+type Entry<'a> = DebuggingInformationEntry<Slice<'a>>;
+
+/// Units of one file that are looked at.
+const MOST_UNITS: usize = 1 << 17;
+
+/// Entries of one unit that are looked at.
+const MOST_ENTRIES: usize = 1 << 22;
+
+/// Entries that refer to each other as the origin of one name.
+const MOST_ORIGINS: usize = 8;
+
+/// The debug information of a file.
+pub struct DebugInfo {
+    sections: gimli::DwarfSections<Vec<u8>>,
+    /// How the addresses of the program lie in its file.
+    pub segments: Segments,
+    /// Where the units begin, in the order of the section.
+    units: OnceCell<Vec<usize>>,
+    types: RefCell<types::Types>,
+}
+
+impl std::fmt::Debug for DebugInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DebugInfo").finish_non_exhaustive()
+    }
+}
+
+/// An entry by its unit and its place in it.
+#[derive(Clone, Copy)]
+struct Place {
+    unit: usize,
+    entry: UnitOffset,
+}
+
+impl DebugInfo {
+    /// That of the program or library at a path, from the file itself or from one beside it; `None` when it has none.
+    pub fn load(path: &Path) -> Option<Self> {
+        let file = elf::open(path).ok().filter(|file| file.metadata().is_ok_and(|found| found.is_file()))?;
+        let cache = ReadCache::new(file);
+        let parsed = object::File::parse(&cache).ok()?;
+        Self::of(&parsed).or_else(|| {
+            let cache = ReadCache::new(elf::separate_debug_file(&parsed, path)?);
+            let debug = object::File::parse(&cache).ok()?;
+            // Its own segments lie elsewhere in it, or nowhere.
+            Some(Self { segments: Segments::of(&parsed), ..Self::of(&debug)? })
+        })
+    }
+
+    /// That of a file in memory.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        Self::of(&object::File::parse(bytes).ok()?)
+    }
+
+    fn of<'data, R: ReadRef<'data>>(file: &object::File<'data, R>) -> Option<Self> {
+        if !file.is_little_endian() || !file.is_64() {
+            return None;
+        }
+        let section = |name: &str| -> Vec<u8> {
+            let Some(section) = file.section_by_name(name) else { return Vec::new() };
+            let stored = section.compressed_file_range().is_ok_and(|range| range.format == CompressionFormat::None);
+            if stored { section.data().unwrap_or_default().to_vec() } else { Vec::new() }
+        };
+        let load = |id: gimli::SectionId| Ok::<_, std::convert::Infallible>(section(id.name()));
+        let Ok(sections) = gimli::DwarfSections::load(load);
+        let segments = Segments::of(file);
+        let this = Self { sections, segments, units: OnceCell::new(), types: RefCell::default() };
+        (!this.unit_starts().is_empty()).then_some(this)
+    }
+
+    fn dwarf(&self) -> Dwarf<'_> {
+        self.sections.borrow(|section| EndianSlice::new(section, LittleEndian))
+    }
+
+    fn unit_starts(&self) -> &[usize] {
+        self.units.get_or_init(|| {
+            let dwarf = self.dwarf();
+            let mut headers = dwarf.units();
+            let mut starts = Vec::new();
+            while let (true, Ok(Some(header))) = (starts.len() < MOST_UNITS, headers.next()) {
+                starts.extend(header.debug_info_offset().map(|offset| offset.0));
+            }
+            starts
+        })
+    }
+
+    /// The unit that begins at an offset.
+    fn unit_at<'a>(dwarf: &Dwarf<'a>, start: usize) -> Option<Unit<'a>> {
+        let header = dwarf.unit_header(DebugInfoOffset(start)).ok()?;
+        dwarf.unit(header).ok()
+    }
+
+    /// Where the unit begins that an address lies in.
+    fn unit_of_address(&self, dwarf: &Dwarf<'_>, address: u64) -> Option<usize> {
+        let mut headers = dwarf.debug_aranges.headers();
+        while let Ok(Some(header)) = headers.next() {
+            let mut entries = header.entries();
+            while let Ok(Some(entry)) = entries.next_raw() {
+                if address.checked_sub(entry.address()).is_some_and(|at| at < entry.length()) {
+                    return Some(header.debug_info_offset().0);
+                }
+            }
+        }
+        // Not every compiler writes that section.
+        self.unit_starts().iter().copied().find(|&start| {
+            let Some(unit) = Self::unit_at(dwarf, start) else { return false };
+            let mut entries = unit.entries();
+            matches!(entries.next_dfs(), Ok(Some(root)) if contains(dwarf, &unit, root, address))
+        })
+    }
+
+    /// The entry of the function whose code begins at an address.
+    fn function_at(&self, dwarf: &Dwarf<'_>, address: u64) -> Option<Place> {
+        let start = self.unit_of_address(dwarf, address)?;
+        let unit = Self::unit_at(dwarf, start)?;
+        let mut entries = unit.entries();
+        for _ in 0..MOST_ENTRIES {
+            let entry = entries.next_dfs().ok()??;
+            if entry.tag() == gimli::DW_TAG_subprogram && entry_address(dwarf, &unit, entry) == Some(address) {
+                return Some(Place { unit: start, entry: entry.offset() });
+            }
+        }
+        None
+    }
+
+    /// Types as BTF, with the function whose code begins at an address, under a name. What one call has answered keeps its ids in
+    /// all later answers.
+    pub fn function_types(&self, address: u64, name: &str) -> Option<Rc<Btf>> {
+        let dwarf = self.dwarf();
+        let place = self.function_at(&dwarf, address)?;
+        self.types.borrow_mut().function(&dwarf, place, name)
+    }
+
+    /// Types as BTF, with the struct, union, enum or typedef of a name, as `kinds` says.
+    pub fn named_type(&self, kinds: KindSet, name: &str) -> Option<Rc<Btf>> {
+        let dwarf = self.dwarf();
+        let mut types = self.types.borrow_mut();
+        if let Ok(known) = types.searched(kinds, name) {
+            return known;
+        }
+        let place = self.unit_starts().iter().find_map(|&start| {
+            let unit = Self::unit_at(&dwarf, start)?;
+            let mut tree = unit.entries_tree(None).ok()?;
+            let mut children = tree.root().ok()?.children();
+            while let Ok(Some(child)) = children.next() {
+                let entry = child.entry();
+                let own = entry.attr_value(gimli::DW_AT_name).and_then(|value| dwarf.attr_string(&unit, value).ok());
+                if tags(kinds).contains(&entry.tag())
+                    && own.is_some_and(|own| own.slice() == name.as_bytes())
+                    && !entry.has_attr(gimli::DW_AT_declaration)
+                {
+                    return Some(Place { unit: start, entry: entry.offset() });
+                }
+            }
+            None
+        });
+        types.named(&dwarf, place, kinds, name)
+    }
+}
+
+/// The tags of the types of some kinds.
+fn tags(kinds: KindSet) -> &'static [gimli::DwTag] {
+    const TAGS: [(KindSet, &[gimli::DwTag]); 4] = [
+        (KindSet::STRUCT, &[gimli::DW_TAG_structure_type, gimli::DW_TAG_class_type]),
+        (KindSet::UNION, &[gimli::DW_TAG_union_type]),
+        (KindSet::ENUM, &[gimli::DW_TAG_enumeration_type]),
+        (KindSet::TYPEDEF, &[gimli::DW_TAG_typedef]),
+    ];
+    TAGS.iter().find(|(of, _)| *of == kinds).map_or(&[], |(_, tags)| tags)
+}
+
+/// Where the code of an entry begins.
+fn entry_address(dwarf: &Dwarf<'_>, unit: &Unit<'_>, entry: &Entry<'_>) -> Option<u64> {
+    dwarf.attr_address(unit, entry.attr_value(gimli::DW_AT_low_pc)?).ok()?
+}
+
+/// The code of an entry holds an address. (gimli's own `die_ranges` adds a foreign length without a check.)
+fn contains(dwarf: &Dwarf<'_>, unit: &Unit<'_>, entry: &Entry<'_>, address: u64) -> bool {
+    if let Some(ranges) = entry.attr_value(gimli::DW_AT_ranges) {
+        let Ok(Some(mut ranges)) = dwarf.attr_ranges(unit, ranges) else { return false };
+        while let Ok(Some(range)) = ranges.next() {
+            if range.begin <= address && address < range.end {
+                return true;
+            }
+        }
+        return false;
+    }
+    let Some(low) = entry_address(dwarf, unit, entry) else { return false };
+    let end = match entry.attr_value(gimli::DW_AT_high_pc) {
+        Some(AttributeValue::Udata(len)) => low.checked_add(len),
+        Some(value) => dwarf.attr_address(unit, value).ok().flatten(),
+        None => None,
+    };
+    low <= address && end.is_some_and(|end| address < end)
+}
+
+/// An attribute of an entry or of the one that it is an instance or the definition of.
+fn inherited<'a, T>(
+    dwarf: &Dwarf<'a>,
+    units: &mut Units<'a>,
+    place: Place,
+    mut find: impl FnMut(&Entry<'a>, &Rc<Unit<'a>>) -> Option<T>,
+) -> Option<T> {
+    let mut place = place;
+    for _ in 0..MOST_ORIGINS {
+        let unit = units.get(dwarf, place.unit)?;
+        let entry = unit.entry(place.entry).ok()?;
+        if let Some(found) = find(&entry, &unit) {
+            return Some(found);
+        }
+        let origin = [gimli::DW_AT_abstract_origin, gimli::DW_AT_specification];
+        let origin = origin.into_iter().find_map(|name| entry.attr_value(name))?;
+        place = units.refer(dwarf, place.unit, origin)?;
+    }
+    None
+}
+
+/// The name of an entry.
+fn name_of<'a>(dwarf: &Dwarf<'a>, units: &mut Units<'a>, place: Place) -> Option<String> {
+    inherited(dwarf, units, place, |entry, unit| {
+        let name = dwarf.attr_string(unit, entry.attr_value(gimli::DW_AT_name)?).ok()?;
+        Some(name.to_string_lossy().into_owned())
+    })
+}
+
+/// The units that a walk has met.
+#[derive(Default)]
+struct Units<'a> {
+    starts: Vec<usize>,
+    open: HashMap<usize, Option<Rc<Unit<'a>>>>,
+}
+
+impl<'a> Units<'a> {
+    fn get(&mut self, dwarf: &Dwarf<'a>, start: usize) -> Option<Rc<Unit<'a>>> {
+        self.open.entry(start).or_insert_with(|| DebugInfo::unit_at(dwarf, start).map(Rc::new)).clone()
+    }
+
+    /// The entry that an attribute of a unit refers to.
+    fn refer(&mut self, dwarf: &Dwarf<'a>, unit: usize, to: AttributeValue<Slice<'a>>) -> Option<Place> {
+        match to {
+            AttributeValue::UnitRef(entry) => Some(Place { unit, entry }),
+            AttributeValue::DebugInfoRef(offset) => {
+                if self.starts.is_empty() {
+                    let mut headers = dwarf.units();
+                    while let (true, Ok(Some(header))) = (self.starts.len() < MOST_UNITS, headers.next()) {
+                        self.starts.extend(header.debug_info_offset().map(|offset| offset.0));
+                    }
+                }
+                let after = self.starts.partition_point(|&start| start <= offset.0);
+                let start = *self.starts.get(after.checked_sub(1)?)?;
+                Some(Place { unit: start, entry: UnitOffset(offset.0 - start) })
+            }
+            _ => None,
+        }
+    }
+}
