@@ -10,10 +10,12 @@ use crate::index::{Id, IndexVec};
 #[derive(Debug)]
 pub struct SlotLives {
     lives: IndexVec<Slot, Vec<(u32, u32)>>,
+    /// Slots that are also accessed through addresses which do not tell the slot: those of other functions, and parameters of blocks.
+    indirect: Set,
 }
 
 /// A set of slots.
-#[derive(Clone, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 struct Set(Vec<u64>);
 
 impl Set {
@@ -82,7 +84,16 @@ impl SlotLives {
                 *life = vec![(0, u32::MAX)];
             }
         }
-        Self { lives }
+        let mut indirect = escaped;
+        for &param in order.iter().flat_map(|&block| &func.blocks[block].params) {
+            indirect.union(&points_to[param]);
+        }
+        Self { lives, indirect }
+    }
+
+    /// Whether each access names the slot itself.
+    pub fn is_direct(&self, slot: Slot) -> bool {
+        !self.indirect.has(slot)
     }
 
     /// Whether two slots live at the same time.

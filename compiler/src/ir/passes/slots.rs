@@ -1,5 +1,9 @@
-//! Decides where local memory lies: on the stack when it is small and accessed at constant offsets, else in the program's
+//! Decides where local memory lies: on the stack when it is small and all accesses name it with a constant offset, else in the program's
 //! entry of a per-CPU scratch map, looked up once at the program's start.
+//!
+//! Constants on the stack that are read by way of some other register than the frame pointer are not safe before Linux 6.8: the verifier
+//! knows them, but does not note that it relied on them, takes a second way there for one that it has walked, and then removes code
+//! that it believes to be dead.
 //!
 //! Two programs can nest on one CPU, so each has an entry of its own. A program that can meet itself has `COPIES`
 //! entries: a run claims one by exchanging its busy word, and gives it back before it returns. A run that finds none free is
@@ -124,7 +128,10 @@ fn choose(func: &Function, lives: &SlotLives, stack: u32) -> Vec<Slot> {
     for slot in slots {
         let data = &func.slots[slot];
         let at = packer.find(slot);
-        let fits = !data.indexed && data.size <= STACK_SLOT_LIMIT && at.saturating_add(data.size) <= stack;
+        let fits = !data.indexed
+            && lives.is_direct(slot)
+            && data.size <= STACK_SLOT_LIMIT
+            && at.saturating_add(data.size) <= stack;
         if data.pinned || fits {
             packer.place(slot, at);
         } else {
