@@ -332,6 +332,19 @@ pub struct Action {
     pub kind: ActionKind,
     /// How the arguments lie in the record.
     pub record: Record,
+    /// Arguments that are read from histograms when they are printed.
+    pub percentiles: Vec<Percentile>,
+}
+
+/// A percentile of a histogram: the record has the key in the place of the argument, or 0 for a map without keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Percentile {
+    /// Which argument.
+    pub arg: u32,
+    /// The map.
+    pub map: MapId,
+    /// In thousandths of a percent.
+    pub thousandths: u32,
 }
 
 /// Layout of an event record.

@@ -8,7 +8,7 @@ use tapline_grammar::span::Span;
 use crate::define_id;
 use crate::index::IndexVec;
 use crate::ir::{MapKind, helpers};
-use crate::program::{ActionId, ActionKind, Cgroup, Clock, Config, MapId, ProbeDesc, ProbeId, ProgramKind, StackMode};
+use crate::program::{ActionId, ActionKind, Cgroup, Clock, Config, MapId, Percentile, ProbeDesc, ProbeId, ProgramKind, StackMode};
 use crate::types::{Aggregates, Type};
 
 pub mod walk;
@@ -96,6 +96,8 @@ pub struct TypedAction {
     pub kind: ActionKind,
     /// Types of the arguments that the record carries.
     pub args: Vec<Type>,
+    /// Arguments that are keys of histograms whose percentile is printed.
+    pub percentiles: Vec<Percentile>,
     /// The call.
     pub span: Span,
 }
@@ -546,6 +548,13 @@ pub enum Op {
     InitialTid,
     /// `() -> uint64`: code segment of the task when it entered the kernel (`x86_64`).
     TaskCodeSegment,
+    /// `(key, or 0) -> number`, in a list of things to print only: user space reads the histogram.
+    Percentile {
+        /// The map.
+        map: MapId,
+        /// In thousandths of a percent.
+        thousandths: u32,
+    },
     /// `(pointer to sock) -> uint64`.
     SocketCookie,
     /// `(struct path, or pointer to one) -> string`.

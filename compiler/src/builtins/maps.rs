@@ -4,8 +4,9 @@ use tapline_grammar::ast;
 use tapline_grammar::span::Span;
 
 use super::Call;
-use crate::check::{Checker, KeyFlow};
-use crate::program::{ActionKind, MapId};
+use super::output::thousandths;
+use crate::check::{Checker, KeyFlow, constant_number, int_literal, text_literal};
+use crate::program::{ActionKind, Aggregate, MapId};
 use crate::typed::{Block, Expr, ExprKind, MapOp, Op, Stmt, StmtKind};
 use crate::types::Type;
 
@@ -140,4 +141,38 @@ pub(super) fn find(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     stmts.push(Stmt { kind, span: call.span });
     let block = Block { stmts, value: Some(Box::new(cond)) };
     Some(Expr { kind: ExprKind::Block(block), ty: Type::Bool, span: call.span })
+}
+
+/// `percentile(@hist[key], 99)`: the record carries the key, user space reads the histogram when it prints.
+pub(super) fn percentile(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let (arg, which) = (call.arg(0)?, call.arg(1)?);
+    let ast::ExprKind::Map { name, key } = &arg.kind else {
+        checker.error("argument-type", "percentile() takes a histogram: `@map` or `@map[key]`", arg.span);
+        return None;
+    };
+    let (map, key) = checker.map_access(name, key.as_deref(), arg.span)?;
+    let value = checker.value_expr(which)?;
+    let text = match text_literal(&value) {
+        Some(text) => String::from_utf8_lossy(text).into_owned(),
+        None => constant_number(&value).map(|n| n.to_string()).unwrap_or_default(),
+    };
+    let Some(thousandths) = thousandths(&text) else {
+        checker
+            .error("argument", "the second argument of percentile() is a number from 0 to 100", which.span)
+            .help("with a fraction it is written as text: `percentile(@map, \"99.9\")`");
+        return None;
+    };
+    match checker.map_value(map, arg.span)?.ty() {
+        Type::Aggregate(Aggregate::Hist { .. } | Aggregate::LinearHist { .. }) => {}
+        ty => {
+            let is = checker.name(&ty);
+            checker
+                .error("argument-type", format!("@{name} is no histogram"), arg.span)
+                .label(format!("it holds {is}"))
+                .help("fill it with hist() or lhist()");
+            return None;
+        }
+    }
+    let key = key.unwrap_or_else(|| int_literal(0, call.span));
+    Some(call.op(Op::Percentile { map, thousandths }, vec![key], Type::I64))
 }

@@ -271,6 +271,13 @@ pub static ROWS: &[Row] = &[
     function("cgroup_path", 1..=2, "cgroup_path(id [, \"filter\"])", "path of a cgroup", network::cgroup_path),
     // Maps.
     function("delete", 1..=2, "delete(@map [, key])", "removes a key; true when it was there", maps::delete),
+    function(
+        "percentile",
+        2..=2,
+        "percentile(@map[key], 99)",
+        "a percentile of a histogram, for print() and printf(); or \"99.9\"",
+        maps::percentile,
+    ),
     function("has_key", 2..=2, "has_key(@map, key)", "true when the key is there", maps::has_key),
     function("find", 3..=3, "find(@map, key, $variable)", "has_key() that also takes the value", maps::find),
     function("len", 1..=1, "len(@map)", "number of keys", maps::len),

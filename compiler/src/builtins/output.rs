@@ -185,7 +185,7 @@ fn print_style(checker: &mut Checker<'_>, words: &[u8], span: tapline_grammar::s
 }
 
 /// `99.9` as 99900; up to three decimals, from 0 to 100.
-fn thousandths(text: &str) -> Option<u32> {
+pub(super) fn thousandths(text: &str) -> Option<u32> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if whole.is_empty() || whole.len() > 3 || fraction.len() > 3 || text.ends_with('.') {
         return None;

@@ -38,9 +38,9 @@ use tapline_grammar::span::Span;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::expand::{Context, ExpandedScript};
 use crate::index::IndexVec;
-use crate::program::{ActionId, ActionKind, ProbeDesc, ProbeId};
+use crate::program::{ActionId, ActionKind, Percentile, ProbeDesc, ProbeId};
 use crate::target::Target;
-use crate::typed::{Expr, ExprKind, FnId, Stmt, StmtKind, TypedAction, TypedFunction, TypedProgram, TypedScript};
+use crate::typed::{Expr, ExprKind, FnId, Op, Stmt, StmtKind, TypedAction, TypedFunction, TypedProgram, TypedScript};
 use crate::types::Type;
 use crate::types::display::display;
 use crate::types::table::TypeTable;
@@ -309,8 +309,17 @@ impl<'a> Checker<'a> {
 
     /// A call that sends a record: an expression without value.
     pub(crate) fn send(&mut self, kind: ActionKind, args: Vec<Expr>, span: Span) -> Expr {
+        let mut percentiles = Vec::new();
+        let number = |(arg, value): (usize, Expr)| match value.kind {
+            ExprKind::Call(Op::Percentile { map, thousandths }, mut key) if key.len() == 1 => {
+                percentiles.push(Percentile { arg: arg as u32, map, thousandths });
+                key.remove(0)
+            }
+            kind => Expr { kind, ..value },
+        };
+        let args: Vec<Expr> = args.into_iter().enumerate().map(number).collect();
         let types = args.iter().map(|arg| arg.ty.clone()).collect();
-        let action = self.actions.push(TypedAction { kind, args: types, span });
+        let action = self.actions.push(TypedAction { kind, args: types, percentiles, span });
         void(vec![Stmt { kind: StmtKind::Send { action, args }, span }], span)
     }
 }

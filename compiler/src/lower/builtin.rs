@@ -4,6 +4,7 @@ use super::scalar::int_of;
 use super::stack::Walk;
 use super::strings::{Length, capacity_of, literal};
 use super::{FnLower, Loc, Mem};
+use crate::diagnostic::Diagnostic;
 use crate::ir::{BinOp as Ir, Cond, Value, Width, helpers};
 use crate::program::ProgramKind;
 use crate::target::Arch;
@@ -124,6 +125,12 @@ impl FnLower<'_, '_> {
                 let bytes = self.leading_bytes(from, n, most);
                 let from = self.addr(bytes);
                 self.b.call(helpers::PROBE_WRITE_USER, &[to, from, n])
+            }
+            (Op::Percentile { .. }, _) => {
+                let message = "percentile() is known only where it is printed";
+                let d = Diagnostic::error("percentile", message, e.span).label("the kernel cannot compute it");
+                self.m.diagnostics.push(d.help("make it an argument of print() or printf()"));
+                self.b.iconst(0)
             }
             (Op::Debug, [format, values @ ..]) => self.debug(format, values),
             _ => {

@@ -359,7 +359,11 @@ impl<'a> ModuleLower<'a> {
             .actions
             .iter()
             .zip(records)
-            .map(|(a, record)| Action { kind: placed(&a.kind, || (self.position)(a.span)), record })
+            .map(|(a, record)| Action {
+                kind: placed(&a.kind, || (self.position)(a.span)),
+                record,
+                percentiles: a.percentiles.clone(),
+            })
             .collect();
         let manifest = Manifest {
             programs: self.programs,

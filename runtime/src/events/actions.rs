@@ -6,12 +6,12 @@ use std::io::{self, Read};
 use std::process::{Command, Stdio};
 
 use tapline_compiler::program::{
-    Action, ActionKind, Aggregate, Format, Manifest, MapId, MapRole, PrintStyle, ValueType,
+    Action, ActionKind, Aggregate, Format, Manifest, MapId, MapRole, Percentile, PrintStyle, ValueType,
 };
 
 use crate::maps::table::Table;
 use crate::maps::view::Snapshot;
-use crate::output::{Message, Sink, TextKind};
+use crate::output::{Message, Sink, TextKind, histogram};
 use crate::sys::identity::describe;
 use crate::sys::time::{KernelClock, now_ns};
 
@@ -70,6 +70,12 @@ impl<'a> Actions<'a> {
         let Some(action) = self.action(record) else { return Ok(Outcome::Continue) };
         let mut args = Vec::with_capacity(action.record.fields.len());
         decode_record(self.ctx, &action.record, record, &mut args);
+        for percentile in &action.percentiles {
+            let number = args.get(percentile.arg as usize).map(|key| self.percentile(percentile, key));
+            if let (Some(number), Some(arg)) = (number, args.get_mut(percentile.arg as usize)) {
+                *arg = Value::Signed(number, 8);
+            }
+        }
         match &action.kind {
             ActionKind::Printf(format) => {
                 self.render(format, &args);
@@ -186,6 +192,22 @@ impl<'a> Actions<'a> {
     fn table(&self, map: MapId) -> Option<(&'a Table, &'a tapline_compiler::program::MapDesc)> {
         let index = map.0 as usize;
         Some((self.tables.get(index)?.as_ref()?, self.manifest.maps.get(index)?))
+    }
+
+    /// A percentile of the histogram at a key, as it is now; 0 where there is none.
+    fn percentile(&self, wanted: &Percentile, key: &Value<'_>) -> i64 {
+        let Some((table, desc)) = self.table(wanted.map) else { return 0 };
+        let Ok(contents) = table.read_all() else { return 0 };
+        let snapshot = Snapshot::new(desc, contents, table.key_size(), table.value_size(), table.copies());
+        let style = PrintStyle::default();
+        let view = snapshot.view(self.ctx, desc, (0, 0), &style);
+        let found = view.entries.iter().find(|(own, _)| own.as_ref().is_none_or(|own| own == key));
+        match found {
+            Some((_, Value::Histogram(histogram))) => {
+                i64::try_from(histogram::percentile(histogram, wanted.thousandths)).unwrap_or(i64::MAX)
+            }
+            _ => 0,
+        }
     }
 
     fn print_map(&mut self, map: MapId, cut: (u64, u64), style: &PrintStyle) -> io::Result<()> {

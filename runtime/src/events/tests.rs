@@ -142,10 +142,11 @@ fn actions_print_and_end() {
         FormatPiece::Literal(b"\n".to_vec()),
     ];
     let status = Record { fields: vec![field(8, U32)], fixed_size: 16 };
+    let action = |kind, record| Action { kind, record, percentiles: Vec::new() };
     manifest.actions = vec![
-        Action { kind: ActionKind::Printf(Format { pieces }), record: record() },
-        Action { kind: ActionKind::Exit, record: status },
-        Action { kind: ActionKind::PrintValue, record: record() },
+        action(ActionKind::Printf(Format { pieces }), record()),
+        action(ActionKind::Exit, status),
+        action(ActionKind::PrintValue, record()),
     ];
     let ctx = context();
     let mut out = Vec::new();

@@ -70,7 +70,7 @@ fn probe(name: &str, attach: Attach) -> ProbeDesc {
 
 fn action(kind: ActionKind) -> Action {
     let field = Field { name: String::new(), offset: 8, bits: None, ty: U64 };
-    Action { kind, record: Record { fields: vec![field], fixed_size: 16 } }
+    Action { kind, record: Record { fields: vec![field], fixed_size: 16 }, percentiles: Vec::new() }
 }
 
 fn program(probes: Vec<(ProgramKind, &'static str, ProbeDesc, ActionId, i64)>) -> Program {
