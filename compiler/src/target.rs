@@ -71,6 +71,8 @@ pub enum Feature {
     AttachCookie,
     /// `bpf_get_func_ip` in kprobes.
     FuncIp,
+    /// `bpf_get_func_ip` in uprobes and uretprobes.
+    UserFuncIp,
     /// `bpf_loop`.
     Loop,
     /// `bpf_for_each_map_elem`.

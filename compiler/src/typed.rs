@@ -555,6 +555,8 @@ pub enum Op {
         /// In thousandths of a percent.
         thousandths: u32,
     },
+    /// `() -> uint64`: address of the traced function of a process.
+    FunctionAddress,
     /// `(pointer to sock) -> uint64`.
     SocketCookie,
     /// `(struct path, or pointer to one) -> string`.

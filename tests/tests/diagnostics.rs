@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const MAKERS: &[&str] = &["error(", "warning(", "note(", "new("];
 
 /// Codes that nothing shows yet: failures of the kernel that no script brings about, and states that no script of ours reaches.
-const UNSEEN: &[&str] = &["args", "attach", "include", "internal", "load", "map", "rejected", "session", "unsettled"];
+const UNSEEN: &[&str] = &["args"];
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -53,7 +53,7 @@ fn shown(text: &str) -> BTreeSet<String> {
     let rest = |at: usize| text.get(at + 1..).unwrap_or_default();
     text.match_indices('[')
         .filter(|(at, _)| {
-            ["error", "warning", "note"].iter().any(|kind| text.get(..*at).is_some_and(|t| t.ends_with(kind)))
+            ["error", "warning", "note", "bug"].iter().any(|kind| text.get(..*at).is_some_and(|t| t.ends_with(kind)))
         })
         .filter_map(|(at, _)| rest(at).split_once(']').map(|(code, _)| code.to_owned()))
         .filter(|code| is_code(code))

@@ -14,7 +14,7 @@ use crate::probes::registers::registers;
 use crate::probes::usdt::{Memory, Operand, Source};
 use crate::program::{Attach, ProgramKind};
 use crate::similar::closest;
-use crate::target::TargetError;
+use crate::target::{Feature, TargetError};
 use crate::typed::{BinOp, Expr, ExprKind, Op};
 use crate::types::layout::size_of;
 use crate::types::record::{is_data_loc, parse_format, record_fields};
@@ -489,7 +489,7 @@ impl Checker<'_> {
 
     /// Address of a symbol of the traced binary, and its size: the probe knows where its own code is loaded.
     pub(crate) fn user_symbol(&mut self, name: &str, at: Span, span: Span) -> Option<(Expr, u64)> {
-        self.only_in("uaddr()", &["uprobe"], span)?;
+        self.only_in("uaddr()", &["uprobe", "uretprobe"], span)?;
         let [probe] = self.unit.points.as_slice() else {
             self.error("many-probes", "uaddr() needs an attach point of its own", span)
                 .label("this action serves several attach points")
@@ -504,7 +504,16 @@ impl Checker<'_> {
                 .help("`nm` and `nm -D` list the symbols of a file");
             return None;
         };
-        let ip = Self::context_word(registers(self.target.arch()).ip, Type::U64, span);
+        let ip = if self.unit.kind == ProgramKind::Uprobe {
+            Self::context_word(registers(self.target.arch()).ip, Type::U64, span)
+        } else if self.target.has(Feature::UserFuncIp) {
+            Expr { kind: ExprKind::Call(Op::FunctionAddress, Vec::new()), ty: Type::U64, span }
+        } else {
+            self.error("kernel-feature", "this kernel does not tell a uretprobe where its function is", span)
+                .label("needs Linux 6.7")
+                .help("call uaddr() in the uprobe of the same function, and keep the address in a map");
+            return None;
+        };
         let distance = constant::typed_int(i128::from(found.distance), IntType::U64, span);
         let sum = ExprKind::Binary(BinOp::Add, Box::new(ip), Box::new(distance));
         Some((Expr { kind: sum, ty: Type::U64, span }, found.size))

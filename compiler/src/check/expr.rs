@@ -9,6 +9,7 @@ use crate::builtins::{self, Call};
 use crate::probes::registers::registers;
 use crate::program::{Aggregate, MapId};
 use crate::similar::closest;
+use crate::syscalls;
 use crate::typed::{Expr, ExprKind, Op};
 use crate::types::constants;
 use crate::types::{IntType, Type};
@@ -146,6 +147,11 @@ impl Checker<'_> {
         }
         if let Some((ty, value)) = self.types.enumerator(name) {
             return Some(Expr { kind: ExprKind::Int(value), ty, span });
+        }
+        if let Some(call) = ["__NR_", "SYS_"].iter().find_map(|prefix| name.strip_prefix(prefix))
+            && let Some(number) = syscalls::number(self.target.arch(), call)
+        {
+            return Some(constant::int(i128::from(number), span));
         }
         if let Some(value) = constants::fallback(name) {
             return Some(constant::int(i128::from(value), span));

@@ -58,6 +58,10 @@ impl FnLower<'_, '_> {
                 self.b.bin(Ir::Sub, now, start)
             }
             (Op::Func, _) => self.func(),
+            (Op::FunctionAddress, _) => {
+                let ctx = self.ctx;
+                self.b.call(helpers::GET_FUNC_IP, &[ctx])
+            }
             (Op::ProbeName, _) if self.serves_syscalls() => {
                 let point = self.syscall_point();
                 self.b.bin_imm(Ir::Sub, point, 1)
@@ -116,8 +120,11 @@ impl FnLower<'_, '_> {
                 self.b.load(Width::W8, regs, CODE_SEGMENT)
             }
             (Op::SocketCookie, [socket]) => {
-                let socket = self.scalar(socket);
-                self.b.call(helpers::GET_SOCKET_COOKIE, &[socket])
+                let exit = self.exit;
+                match self.object(socket, exit) {
+                    Some(object) => self.b.call(helpers::GET_SOCKET_COOKIE, &[object]),
+                    None => self.no_object("socket_cookie()", socket),
+                }
             }
             (Op::WriteUser { most }, [to, from, n]) => {
                 let (to, n) = (self.scalar(to), self.scalar(n));

@@ -17,6 +17,7 @@ mod for_map;
 mod functions;
 mod loops;
 mod maps;
+mod object;
 mod scalar;
 mod search;
 mod send;

@@ -135,17 +135,27 @@ impl FnLower<'_, '_> {
     /// `path(struct path)`: the kernel's text, terminator included in its length.
     fn path(&mut self, args: &[Expr], dst: Mem, capacity: u32) -> Length {
         let Some(path) = args.first() else { return Length::AtMost(0) };
-        let from = if path.ty.is_scalar() {
-            self.scalar(path)
-        } else {
-            let place = self.place(path);
-            self.addr(place.mem)
+        let length = self.b.variable();
+        let (found, end) = (self.b.block(), self.b.block());
+        let none = self.b.iconst(0);
+        self.b.store(Width::W1, dst.base, dst.offset, none);
+        self.b.set(length, none);
+        let Some(from) = self.object(path, end) else {
+            self.no_object("path()", path);
+            return Length::AtMost(0);
         };
         let to = self.addr(dst);
         let size = self.b.iconst(i64::from(capacity));
         let got = self.b.call(helpers::D_PATH, &[from, to, size]);
         self.report_helper(helpers::D_PATH, got);
-        self.text_length(got, dst)
+        self.b.branch_imm(Cond::SGt, got, 0, found, end);
+        self.b.enter(found);
+        // Without the terminator.
+        let most = self.clamp(got, capacity);
+        let most = self.b.bin_imm(Ir::Add, most, -1);
+        self.b.set(length, most);
+        self.join(end);
+        Length::Register(self.b.get(length))
     }
 
     pub(super) fn length_value(&mut self, length: Length) -> Value {

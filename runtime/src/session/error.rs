@@ -137,11 +137,13 @@ fn limit(log: &str, error: &io::Error) -> Option<&'static str> {
     })
 }
 
-/// The helper that the kernel does not have, or not for programs of this type: `unknown func bpf_x#1`, `program of this type
-/// cannot use helper bpf_x#1`.
+/// The helper that the kernel does not have, or not for programs of this type or at this function: `unknown func bpf_x#1`, `program of
+/// this type cannot use helper bpf_x#1`, `helper call is not allowed in probe` after `call bpf_x#1`.
 fn missing_helper(log: &str) -> Option<&str> {
     let reason = reason(log)?;
-    let after = ["unknown func ", "cannot use helper "].iter().find_map(|words| reason.split_once(words))?.1;
+    let named = ["unknown func ", "cannot use helper "].iter().find_map(|words| reason.split_once(words));
+    let called = || log.rsplit_once(") call ").filter(|_| reason.contains("helper call is not allowed in probe"));
+    let after = named.or_else(called)?.1;
     after.split('#').next().filter(|name| name.starts_with("bpf_"))
 }
 
@@ -152,6 +154,7 @@ fn no_helper(log: &str, helper: &str) -> Diagnostic {
         d.notes.push(format!("it is needed in {line}"));
     }
     d.help(match helper {
+        "bpf_d_path" => "the kernel allows path() in few functions: filp_close, vfs_getattr, vfs_truncate, dentry_open, security_file_open, security_file_permission and some more",
         "bpf_override_return" => "override() needs a kernel that was built with CONFIG_BPF_KPROBE_OVERRIDE",
         _ => "use another probe, or a newer kernel",
     })
@@ -240,10 +243,30 @@ processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_stat
     }
 
     #[test]
+    fn what_the_kernel_refuses_is_told_from_bugs() {
+        let shown = |error: SessionError| render(&error.to_diagnostic(false), &SourceMap::default(), Colour::Never);
+        let rejected = |code, log: &str| SessionError::Rejected {
+            program: "p0".into(),
+            error: io::Error::from_raw_os_error(code),
+            log: log.into(),
+        };
+        let text = shown(rejected(libc::EPERM, ""));
+        assert!(text.starts_with("error[load]: the kernel refuses the program p0"), "{text}");
+        assert!(text.contains("CAP_BPF and CAP_PERFMON"), "{text}");
+        let text = shown(rejected(libc::EINVAL, "; $x = 1; @ a.bt:3\nR1 invalid mem access\nprocessed 2 insns\n"));
+        assert!(text.starts_with("bug[rejected]: the kernel refuses the program p0"), "{text}");
+        assert!(text.contains("the verifier says: R1 invalid mem access"), "{text}");
+        let text = shown(SessionError::Object("no program named p1".into()));
+        assert!(text.starts_with("bug[internal]: ") && text.contains("no program named p1"), "{text}");
+    }
+
+    #[test]
     fn a_helper_that_the_kernel_lacks_is_no_bug() {
-        for words in
-            ["unknown func bpf_override_return#58", "program of this type cannot use helper bpf_override_return#58"]
-        {
+        for words in [
+            "unknown func bpf_override_return#58",
+            "program of this type cannot use helper bpf_override_return#58",
+            "helper call is not allowed in probe",
+        ] {
             let log =
                 format!("; override(1); @ a.bt:2\n5: (85) call bpf_override_return#58\n{words}\nprocessed 6 insns\n");
             let error = io::Error::from_raw_os_error(libc::EINVAL);

@@ -50,6 +50,8 @@ fn probe(feature: Feature) -> bool {
         Feature::Kprobe => has_pmu("kprobe"),
         Feature::KprobeMulti => has_pmu("kprobe") && has_kprobe_multi(),
         Feature::Fentry => has_direct_calls(),
+        // Before, programs may call it there, too, but it does not tell them anything.
+        Feature::UserFuncIp => kernel_release() >= (6, 7),
         _ => false,
     }
 }
