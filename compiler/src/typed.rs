@@ -8,7 +8,9 @@ use tapline_grammar::span::Span;
 use crate::define_id;
 use crate::index::IndexVec;
 use crate::ir::{MapKind, helpers};
-use crate::program::{ActionId, ActionKind, Cgroup, Clock, Config, MapId, Percentile, ProbeDesc, ProbeId, ProgramKind, StackMode};
+use crate::program::{
+    ActionId, ActionKind, Cgroup, Clock, Config, MapId, Percentile, ProbeDesc, ProbeId, ProgramKind, StackMode,
+};
 use crate::types::{Aggregates, Type};
 
 pub mod walk;
