@@ -151,6 +151,8 @@ pub enum Attach {
         /// Bytes after the function's start.
         offset: u64,
     },
+    /// An instruction of the kernel.
+    KprobeAddress(u64),
     /// Kernel function that BTF describes.
     Function {
         /// Its name.

@@ -143,6 +143,17 @@ pub struct UsdtProbe {
     pub arguments: String,
 }
 
+/// A place in the kernel's code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelPlace {
+    /// The function.
+    pub function: String,
+    /// Its module; `None` for the kernel itself.
+    pub module: Option<String>,
+    /// Bytes from its start.
+    pub offset: u64,
+}
+
 /// A symbol of a binary beside a place in its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserSymbol {
@@ -225,6 +236,11 @@ pub trait Target {
     }
     /// Address of a kernel symbol.
     fn kernel_symbol(&self, name: &str) -> Option<u64>;
+    /// The function of the kernel that an address lies in; `None` when it lies in none, or the system does not tell.
+    fn kernel_place(&self, address: u64) -> Option<KernelPlace> {
+        let _ = address;
+        None
+    }
     /// Id of the cgroup (version 2) at a path.
     fn cgroup_id(&self, path: &str) -> Result<u64, TargetError> {
         let _ = path;

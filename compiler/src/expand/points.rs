@@ -1,6 +1,8 @@
 //! Attach points: parameters substituted, resolved by their provider, wildcards counted against `max_probes`, missing ones
 //! treated as `missing_probes` says.
 
+use std::collections::HashSet;
+
 use tapline_grammar::ast;
 use tapline_grammar::span::{Span, Spanned};
 
@@ -33,7 +35,7 @@ enum Outcome {
 }
 
 impl Resolver<'_> {
-    /// The concrete points of all attach points of a probe; of alternatives the first that exists. A wildcard without a match
+    /// The concrete points of all attach points of a probe, each once; of alternatives the first that exists. A wildcard without a match
     /// counts as missing only if the probe has no other point.
     pub(super) fn resolve_all(
         &mut self,
@@ -42,6 +44,7 @@ impl Resolver<'_> {
         diagnostics: &mut Diagnostics,
     ) -> Vec<AttachPoint> {
         let mut points = Vec::new();
+        let mut seen = HashSet::new();
         let mut unmatched = Vec::new();
         let mut wrong = false;
         for choice in written.chunk_by(|_, next| next.alternative) {
@@ -50,7 +53,8 @@ impl Resolver<'_> {
             for one in choice {
                 match self.resolve(one, params, diagnostics) {
                     Outcome::Points(of_one) => {
-                        points.extend(of_one);
+                        // What is named twice happens once. Of two attach points with one name the cookie could tell neither.
+                        points.extend(of_one.into_iter().filter(|point| seen.insert(point.desc.name.clone())));
                         found = true;
                         break;
                     }

@@ -6,7 +6,7 @@ use super::strings::{Length, capacity_of, literal};
 use super::{FnLower, Loc, Mem};
 use crate::diagnostic::Diagnostic;
 use crate::ir::{BinOp as Ir, Cond, Value, Width, helpers};
-use crate::program::ProgramKind;
+use crate::program::{Attach, ProgramKind};
 use crate::target::Arch;
 use crate::typed::{Expr, ExprKind, Op};
 use crate::types::{AddrSpace, Type};
@@ -200,21 +200,36 @@ impl FnLower<'_, '_> {
     fn func(&mut self) -> Value {
         let ctx = self.ctx;
         match self.program.kind {
+            // The kernel knows the function only where it is entered.
+            ProgramKind::Kprobe if self.is_within_function() => self.instruction_pointer(),
             ProgramKind::Kprobe
             | ProgramKind::Kretprobe
             | ProgramKind::KprobeMulti
             | ProgramKind::KretprobeMulti
             | ProgramKind::Fentry
             | ProgramKind::Fexit => self.b.call(helpers::GET_FUNC_IP, &[ctx]),
-            _ => {
-                // The instruction pointer in `struct pt_regs`.
-                let offset = match self.m.facts.arch {
-                    Arch::X86_64 => 128,
-                    Arch::Aarch64 => 256,
-                };
-                self.b.load(Width::W8, ctx, offset)
-            }
+            _ => self.instruction_pointer(),
         }
+    }
+
+    /// That in `struct pt_regs`.
+    fn instruction_pointer(&mut self) -> Value {
+        let offset = match self.m.facts.arch {
+            Arch::X86_64 => 128,
+            Arch::Aarch64 => 256,
+        };
+        let ctx = self.ctx;
+        self.b.load(Width::W8, ctx, offset)
+    }
+
+    /// One of the program's places may lie behind the start of its function.
+    fn is_within_function(&self) -> bool {
+        let probes = &self.m.script.probes;
+        self.program.probes.iter().filter_map(|id| probes.get(*id)).any(|probe| match probe.attach {
+            Attach::Kprobe { offset, .. } => offset != 0,
+            Attach::KprobeAddress(_) => true,
+            _ => false,
+        })
     }
 
     /// Where the bytes of an array, or those that a pointer points to, lie.

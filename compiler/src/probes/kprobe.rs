@@ -1,11 +1,12 @@
-//! `kprobe:[module:]function[+offset]` and `kretprobe:[module:]function`, with wildcards.
+//! `kprobe:[module:]function[+offset]` and `kretprobe:[module:]function`, with wildcards; both at an address.
 
+use super::fentry::KERNEL;
 use super::{Concrete, ProbeError, Request, Resolved, has_wildcard};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expand::Context;
 use crate::number;
 use crate::program::{Attach, ProgramKind};
-use crate::target::{Feature, ProbeSource, TargetError};
+use crate::target::{Feature, KernelPlace, ProbeSource, TargetError};
 
 /// Suffixes that compilers give to specialised copies of a function, in the order of preference. A `.cold` part is left out: it
 /// holds only the unlikely paths.
@@ -23,17 +24,12 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
         return Err(ProbeError::invalid(d.help(format!("its form is `{}`", request.provider.form))));
     }
     if function.starts_with(|c: char| c.is_ascii_digit()) {
-        let d = request.invalid(last, "kprobes at an address are not supported yet");
-        return Err(ProbeError::invalid(d.help("name a function, with an offset if need be: `kprobe:vfs_read+16`")));
+        return at_address(request, last, &text);
     }
     let Matches { names, base, suffixed } = functions(request, module.as_deref(), &function)?;
-    if !request.target.has(Feature::Kprobe) {
-        let message = format!("this kernel has no {}s", request.provider.name);
-        let d = Diagnostic::error("no-kprobes", message, request.span)
-            .label("the function exists, but cannot be probed")
-            .note("it was probably built without CONFIG_KPROBE_EVENTS")
-            .help("trace a tracepoint or raw tracepoint instead: `tapline -l 'tracepoint:*'` lists them");
-        return Err(ProbeError::invalid(d));
+    need_kprobes(request)?;
+    if offset != 0 {
+        check_offset(request, last, &function, offset)?;
     }
     let returns = request.provider.name == "kretprobe";
     let multi = names.len() > 1 && offset == 0 && module.is_none() && request.target.has(Feature::KprobeMulti);
@@ -57,6 +53,70 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
         Concrete { name: format!("{}:{prefix}{known}{suffix}", request.provider.name), attach, kind, context }
     };
     Ok(names.into_iter().map(point).collect())
+}
+
+fn need_kprobes(request: &Request<'_>) -> Result<(), ProbeError> {
+    if request.target.has(Feature::Kprobe) {
+        return Ok(());
+    }
+    let message = format!("this kernel has no {}s", request.provider.name);
+    let d = Diagnostic::error("no-kprobes", message, request.span)
+        .label("the function exists, but cannot be probed")
+        .note("it was probably built without CONFIG_KPROBE_EVENTS")
+        .help("trace a tracepoint or raw tracepoint instead: `tapline -l 'tracepoint:*'` lists them");
+    Err(ProbeError::invalid(d))
+}
+
+/// An instruction by its address. The kernel checks that one begins there.
+fn at_address(request: &Request<'_>, part: usize, text: &str) -> Resolved {
+    let Some(address) = number::parse(text) else {
+        let d = request.invalid(part, format!("`{text}` is neither a function nor an address"));
+        return Err(ProbeError::invalid(d.help(format!("its form is `{}`", request.provider.form))));
+    };
+    let place = request.target.kernel_place(address);
+    let known = request.target.kernel_symbol("_stext").is_some();
+    let Some(place) =
+        place.or_else(|| (!known).then(|| KernelPlace { function: String::new(), module: None, offset: 0 }))
+    else {
+        let message = format!("no function of the kernel lies at {address:#x}");
+        let d = Diagnostic::error("missing-probe", message, request.part_span(part)).label("does not exist here");
+        return Err(ProbeError::missing(
+            d.help("addresses differ from boot to boot: name a function, with an offset if need be"),
+        ));
+    };
+    if let (2, Some(module)) = (request.parts.len(), request.parts.first())
+        && module.node != place.module.as_deref().unwrap_or(KERNEL)
+    {
+        let d = request.invalid(0, format!("{address:#x} does not lie in the kernel module `{}`", module.node));
+        return Err(ProbeError::invalid(d.label(format!("it lies in `{}`", place.function))));
+    }
+    need_kprobes(request)?;
+    let returns = request.provider.name == "kretprobe";
+    if returns && place.offset != 0 {
+        let message = format!("{address:#x} is not the start of a function, but {} bytes behind it", place.offset);
+        let d = request.invalid(part, message).label(format!("it lies in `{}`", place.function));
+        return Err(ProbeError::invalid(d.help(format!("write `kretprobe:{}`", place.function))));
+    }
+    // Arguments have their types where the function begins.
+    let function = if place.offset == 0 { place.function } else { String::new() };
+    let (kind, context) = if returns {
+        (ProgramKind::Kretprobe, Context::KernelReturn { function })
+    } else {
+        (ProgramKind::Kprobe, Context::KernelEntry { function })
+    };
+    let name = format!("{}:{address:#x}", request.provider.name);
+    Ok(vec![Concrete { name, attach: Attach::KprobeAddress(address), kind, context }])
+}
+
+/// An offset must not lead into another function.
+fn check_offset(request: &Request<'_>, part: usize, function: &str, offset: u64) -> Result<(), ProbeError> {
+    let Some(start) = request.target.kernel_symbol(function) else { return Ok(()) };
+    let Some(place) = request.target.kernel_place(start.saturating_add(offset)) else { return Ok(()) };
+    if place.offset == offset {
+        return Ok(());
+    }
+    let d = request.invalid(part, format!("`{function}` has no offset {offset}"));
+    Err(ProbeError::invalid(d.label(format!("this is `{}+{}`", place.function, place.offset))))
 }
 
 /// Functions to attach to.

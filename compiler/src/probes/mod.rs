@@ -170,7 +170,7 @@ pub static PROVIDERS: &[Provider] = &[
         name: "kprobe",
         aliases: &["k"],
         probetype: "kprobe",
-        form: "kprobe:[module:]function[+offset]",
+        form: "kprobe:[module:]function[+offset], kprobe:address",
         docs: "at the entry of a kernel function, or at an offset in it",
         parts: 1..=2,
         reentrant: false,

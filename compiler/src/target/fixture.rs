@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{Arch, Feature, Glob, PidNamespace, ProbeSource, Target, TargetError, UserBinary, UserFunction, similar};
+use super::{
+    Arch, Feature, Glob, KernelPlace, PidNamespace, ProbeSource, Target, TargetError, UserBinary, UserFunction, similar,
+};
 use crate::types::btf::{Btf, BtfError, KindSet};
 
 static BTF: &[u8] = include_bytes!("../../fixtures/vmlinux-6.12.btf");
@@ -138,6 +140,12 @@ impl Target for Fixture {
     fn kernel_symbol(&self, name: &str) -> Option<u64> {
         let at = self.functions.binary_search_by(|have| have.as_str().cmp(name)).ok()?;
         Some(0xffff_ffff_8100_0000 + 64 * at as u64)
+    }
+
+    fn kernel_place(&self, address: u64) -> Option<KernelPlace> {
+        let from_start = address.checked_sub(0xffff_ffff_8100_0000)?;
+        let function = self.functions.get(usize::try_from(from_start / 64).ok()?)?.clone();
+        Some(KernelPlace { function, module: None, offset: from_start % 64 })
     }
 
     fn has(&self, feature: Feature) -> bool {

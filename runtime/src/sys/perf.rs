@@ -94,13 +94,13 @@ pub fn tracepoint(scope: Scope, id: u64) -> io::Result<OwnedFd> {
 }
 
 /// A kernel or user function by the dynamic event source of type `pmu_type`: `target` is the function's name or the file's
-/// path, `offset` the bytes after its start, `config` the bit that asks for returns.
-pub fn function(scope: Scope, pmu_type: u32, config: u64, target: &CStr, offset: u64) -> io::Result<OwnedFd> {
+/// path, `offset` the bytes after its start, `config` the bit that asks for returns. Without a target, `offset` is an address of the kernel.
+pub fn function(scope: Scope, pmu_type: u32, config: u64, target: Option<&CStr>, offset: u64) -> io::Result<OwnedFd> {
     let mut builder = builder(scope);
     let attrs = builder.attrs_mut();
     attrs.type_ = pmu_type;
     attrs.config = config;
-    attrs.__bindgen_anon_3.config1 = target.as_ptr() as u64;
+    attrs.__bindgen_anon_3.config1 = target.map_or(0, |name| name.as_ptr() as u64);
     attrs.__bindgen_anon_4.config2 = offset;
     builder.sample_period(1);
     open(builder)

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use tapline_compiler::target::{
-    Arch, Feature, Glob, PidNamespace, ProbeSource, Target, TargetError, UsdtBinary, UserBinary, UserSymbol,
-    function_at, similar,
+    Arch, Feature, Glob, KernelPlace, PidNamespace, ProbeSource, Target, TargetError, UsdtBinary, UserBinary,
+    UserSymbol, function_at, similar,
 };
 use tapline_compiler::types::btf::{Btf, KindSet};
 
@@ -408,6 +408,12 @@ impl Target for System {
             Answer::Missing => None,
             Answer::Unknown => self.symbols().find(name).map(|symbol| symbol.address),
         }
+    }
+
+    fn kernel_place(&self, address: u64) -> Option<KernelPlace> {
+        let symbol = self.symbols().function_at(address)?;
+        let (function, module) = (symbol.name.to_owned(), symbol.module.map(str::to_owned));
+        Some(KernelPlace { function, module, offset: address - symbol.address })
     }
 
     fn cgroup_id(&self, path: &str) -> Result<u64, TargetError> {

@@ -38,6 +38,7 @@ usage: workload [--wait] [--quiet] [--comm NAME] [--cgroup PATH] SUBCOMMAND [ARG
   exec N PROG [ARGS]            start PROG (a path) N times, one after the other
   become PROG [ARGS]            go on as PROG (a path), in the same process
   fork N                        N children that exit at once
+  symbol NAME                   say the address of the kernel's symbol as `address`
   exit CODE                     end with this exit code
   spin MS                       use the processor for MS milliseconds
   nanosleep N MS                N nanosleep calls of MS milliseconds
@@ -154,6 +155,17 @@ fn prepare(args: &[String], truth: &Truth) -> Outcome<Prepared> {
                 .map(Prepared::File)
                 .map_err(failed(&path))
         }
+        "symbol" => {
+            let name = word(args, 1, "NAME")?;
+            let table = std::fs::read_to_string("/proc/kallsyms").map_err(failed("kallsyms"))?;
+            let address = table.lines().find_map(|line| {
+                let mut fields = line.split_whitespace();
+                let address = fields.next()?;
+                (fields.nth(1) == Some(&name)).then_some(address)
+            });
+            truth.say("address", address.ok_or_else(|| format!("the kernel has no symbol {name:?}"))?);
+            Ok(Prepared::Nothing)
+        }
         "threads" => Ok(Prepared::Threads),
         _ => Ok(Prepared::Nothing),
     }
@@ -163,7 +175,7 @@ fn prepare(args: &[String], truth: &Truth) -> Outcome<Prepared> {
 fn act(args: &[String], prepared: Prepared, truth: &Truth) -> Outcome<u8> {
     let subcommand = word(args, 0, "SUBCOMMAND")?;
     match (subcommand.as_str(), prepared) {
-        ("true", _) => {}
+        ("true" | "symbol", _) => {}
         ("print", _) => println!("{}", args.get(1..).unwrap_or_default().join(" ")),
         ("opens", _) => {
             let (count, path) = (number(args, 1, "N")?, word(args, 2, "PATH")?);

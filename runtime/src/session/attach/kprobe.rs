@@ -11,11 +11,18 @@ use crate::sys::perf::{self, Scope};
 
 use super::{Environment, Failure, Links, c_string};
 
+/// Where a probe goes.
+#[derive(Clone, Copy)]
+pub(super) enum Place<'a> {
+    /// A function, or so many bytes behind its start.
+    Named { function: &'a str, module: Option<&'a str>, offset: u64 },
+    /// An instruction.
+    Address(u64),
+}
+
 pub(super) fn attach(
     program: BorrowedFd<'_>,
-    function: &str,
-    module: Option<&str>,
-    offset: u64,
+    place: Place<'_>,
     is_return: bool,
     cookie: u64,
     env: &Environment,
@@ -25,10 +32,13 @@ pub(super) fn attach(
             Failure::new("this kernel has no kprobes").help("they need a kernel built with CONFIG_KPROBE_EVENTS")
         );
     };
-    let target = c_string(&full_name(function, module))?;
+    let (target, offset) = match place {
+        Place::Named { function, module, offset } => (Some(c_string(&full_name(function, module))?), offset),
+        Place::Address(address) => (None, address),
+    };
     let config = if is_return { pmu.return_config } else { 0 };
-    let event =
-        perf::function(Scope::Cpu(env.first_cpu()), pmu.kind, config, &target, offset).map_err(|e| explain(&e))?;
+    let scope = Scope::Cpu(env.first_cpu());
+    let event = perf::function(scope, pmu.kind, config, target.as_deref(), offset).map_err(|e| explain(&e))?;
     let link = bpf::link_perf_event(program, event.as_fd(), cookie)?;
     Ok(Links { links: vec![link], events: vec![event], probes: 1, slow: 1 })
 }

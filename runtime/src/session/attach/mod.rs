@@ -221,7 +221,11 @@ fn attach_one(fd: BorrowedFd<'_>, kind: ProgramKind, probe: &ProbeDesc, env: &En
         }
         Attach::Kprobe { function, module, offset } => {
             let is_return = kind == ProgramKind::Kretprobe;
-            kprobe::attach(fd, function, module.as_deref(), *offset, is_return, cookie, env)?
+            let function = kprobe::Place::Named { function, module: module.as_deref(), offset: *offset };
+            kprobe::attach(fd, function, is_return, cookie, env)?
+        }
+        Attach::KprobeAddress(address) => {
+            kprobe::attach(fd, kprobe::Place::Address(*address), kind == ProgramKind::Kretprobe, cookie, env)?
         }
         Attach::Function { .. } => function::attach(fd)?,
         Attach::Iter { name, .. } => iter::attach(fd, name)?,

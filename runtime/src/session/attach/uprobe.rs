@@ -55,7 +55,7 @@ fn open(
     env: &Environment,
 ) -> Result<Links, Failure> {
     let scope = env.pid.map_or_else(|| Scope::Cpu(env.first_cpu()), Scope::Process);
-    let event = match perf::function(scope, kind, config, &c_string(path)?, offset) {
+    let event = match perf::function(scope, kind, config, Some(&c_string(path)?), offset) {
         Ok(event) => event,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             return Err(Failure::missing(format!("there is no file {path}")));
