@@ -1,17 +1,27 @@
 //! `rawtracepoint:event`: the arguments as the kernel passes them to the tracepoint, before they are formatted.
 
-use super::{Concrete, ProbeError, Request, Resolved, has_wildcard};
+use super::fentry::KERNEL;
+use super::{Concrete, ProbeError, Request, Resolved, close_names, has_wildcard};
+use crate::diagnostic::Diagnostic;
 use crate::expand::Context;
 use crate::program::{Attach, ProgramKind};
-use crate::target::ProbeSource;
+use crate::target::{Glob, ProbeSource, similar};
+use crate::types::btf::KindSet;
+
+/// What stands before the event's name in the type of its handlers.
+const TYPEDEF: &str = "btf_trace_";
 
 pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
-    // An optional module stands before the event; the kernel finds a raw tracepoint by its event alone.
+    // The kernel finds a raw tracepoint by its event alone; a module says where to look for names.
     let (module, wanted) = match request.parts {
         [_, _] => (Some(request.part(0)), request.part(1)),
         _ => (None, request.part(0)),
     };
-    let names = request.names(ProbeSource::RawTracepoints, wanted)?;
+    let names = match module {
+        None => request.names(ProbeSource::RawTracepoints, wanted)?,
+        Some(module) if Glob::new(module).matches(KERNEL) => request.names(ProbeSource::RawTracepoints, wanted)?,
+        Some(module) => of_module(request, module, wanted)?,
+    };
     if names.is_empty() {
         let what = if has_wildcard(wanted) { "raw tracepoint that matches" } else { "raw tracepoint" };
         return Err(ProbeError::missing(request.missing(what, wanted, ProbeSource::RawTracepoints)));
@@ -24,4 +34,25 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
         context: Context::RawTracepoint { event },
     };
     Ok(names.into_iter().map(point).collect())
+}
+
+/// The events that a module brings, by the types that it makes for them.
+fn of_module(request: &Request<'_>, module: &str, wanted: &str) -> Result<Vec<String>, ProbeError> {
+    let Some(btf) = request.target.module_btf(module) else {
+        let message = format!("the kernel module `{module}` is not loaded, or has no BTF");
+        let d = Diagnostic::error("missing-probe", message, request.part_span(0)).label("not found");
+        let all = request.target.modules_with_btf();
+        let help = close_names(&similar(module, all.iter().map(String::as_str)));
+        return Err(ProbeError::missing(match help {
+            Some(help) => d.help(help),
+            None => d,
+        }));
+    };
+    let glob = Glob::new(wanted);
+    let typedefs = btf.own_ids().filter(|&id| KindSet::TYPEDEF.contains(btf.kind(id)));
+    let events = typedefs.filter_map(|id| btf.name(id).strip_prefix(TYPEDEF)).filter(|event| glob.matches(event));
+    let mut events: Vec<String> = events.map(str::to_owned).collect();
+    events.sort_unstable();
+    events.dedup();
+    Ok(events)
 }
