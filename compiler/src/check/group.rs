@@ -12,6 +12,7 @@ use super::scope::Variables;
 use crate::expand::{AttachPoint, Context, ExpandedProbe};
 use crate::index::Id;
 use crate::probes::Provider;
+use crate::probes::fentry::KERNEL;
 use crate::program::{Attach, ProbeId, ProgramKind};
 use crate::syscalls;
 use crate::target::Feature;
@@ -176,7 +177,9 @@ impl Checker<'_> {
             ProgramKind::Tracepoint if !own_name => return self.syscalls_kind(probe, point).unwrap_or(point.kind),
             other => return other,
         };
-        let whole = matches!(&point.desc.attach, Attach::Kprobe { module: None, offset: 0, .. });
+        // Names in links over many functions are those of the kernel itself.
+        let own = |module: &Option<String>| module.as_deref().is_none_or(|name| name == KERNEL);
+        let whole = matches!(&point.desc.attach, Attach::Kprobe { module, offset: 0, .. } if own(module));
         let wildcard = probe.points.iter().filter(|other| other.span == point.span).nth(1).is_some();
         if whole && wildcard && self.target.has(Feature::KprobeMulti) { multi } else { point.kind }
     }

@@ -32,7 +32,9 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
         check_offset(request, last, &function, offset)?;
     }
     let returns = request.provider.name == "kretprobe";
-    let multi = names.len() > 1 && offset == 0 && module.is_none() && request.target.has(Feature::KprobeMulti);
+    // Names in links over many functions are those of the kernel itself, or not told apart.
+    let own = module.as_deref().is_none_or(|name| name == KERNEL);
+    let multi = names.len() > 1 && offset == 0 && own && request.target.has(Feature::KprobeMulti);
     let kind = match (returns, multi) {
         (false, false) => ProgramKind::Kprobe,
         (true, false) => ProgramKind::Kretprobe,
