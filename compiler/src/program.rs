@@ -436,6 +436,8 @@ pub struct Config {
     pub print_maps_on_exit: bool,
     /// Pages (4 KiB) of the ring buffer; rounded up to a power of two by the loader.
     pub ring_pages: u32,
+    /// Characters that `str()` reads at most: a string that has as many was cut.
+    pub max_strlen: u32,
     /// What is printed after a string that was cut.
     pub str_trunc_trailer: String,
     /// `stats()` maps are printed as before 0.23: `count 2, average 3, total 6`.
@@ -482,6 +484,7 @@ impl Default for Config {
         Self {
             print_maps_on_exit: true,
             ring_pages: 64,
+            max_strlen: 1024,
             str_trunc_trailer: "..".into(),
             stats_in_words: false,
             max_cat_bytes: 10240,

@@ -50,7 +50,7 @@ pub struct TypedScript {
 /// Settings that shape the code.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Default capacity of strings in bytes, terminator included.
+    /// Characters that `str()` reads at most.
     pub max_strlen: u32,
     /// Default capacity of keyed maps.
     pub max_map_keys: u32,

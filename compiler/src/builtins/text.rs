@@ -41,7 +41,7 @@ pub(super) fn str(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
         Type::Array(_, len) if *len > 0 => Some(len.saturating_add(1)),
         _ => None,
     };
-    let mut capacity = own.unwrap_or(limit).min(limit);
+    let mut capacity = own.map_or(limit.saturating_add(1), |own| own.min(limit));
     let mut bytes = None;
     if let Some((length, span)) = length {
         match constant_number(&length) {

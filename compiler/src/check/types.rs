@@ -168,7 +168,12 @@ impl Checker<'_> {
 
     pub(super) fn size(&mut self, of: &ast::TypeOrExpr, span: Span) -> Option<Expr> {
         let ty = self.type_or_expr(of)?;
-        Some(constant::int(i128::from(size_of(&ty, &self.types.aggregates)), span))
+        let size = match ty {
+            // The byte behind the longest string is nobody's.
+            Type::Str(capacity) => capacity.min(self.script.limits.max_strlen),
+            _ => size_of(&ty, &self.types.aggregates),
+        };
+        Some(constant::int(i128::from(size), span))
     }
 
     /// Whether there is such a field, by its own name or that of a macro; a type that is not known has none.

@@ -372,7 +372,7 @@ impl<'a> ModuleLower<'a> {
             maps: self.maps.into_vec(),
             actions,
             counters: self.counters.into_vec(),
-            config: Config::clone(&self.script.config),
+            config: Config { max_strlen: self.script.limits.max_strlen, ..Config::clone(&self.script.config) },
         };
         Ok(Lowered { module: self.module, manifest })
     }

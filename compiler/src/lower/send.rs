@@ -156,10 +156,6 @@ impl FnLower<'_, '_> {
                     self.store_bytes(dst, &bytes);
                     Length::AtMost(bytes.len() as u32)
                 }
-                // One byte more than fits shows the reader that the string was cut.
-                ExprKind::Call(Op::Str, args) if args.len() == 1 => {
-                    self.string_into(arg, dst, capacity.saturating_add(1))
-                }
                 _ => self.string_into(arg, dst, *capacity),
             },
             Type::Buf(capacity) => self.buffer_tail(arg, dst, *capacity),

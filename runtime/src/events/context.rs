@@ -57,6 +57,7 @@ impl Symbolizer for NoSymbols {
 /// Everything that gives numbers their names. Nothing is read before it is asked for.
 pub struct Context {
     probes: Vec<String>,
+    longest: usize,
     trailer: String,
     stats_in_words: bool,
     symbols: Box<dyn Symbolizer>,
@@ -70,6 +71,7 @@ impl Context {
     pub fn new(manifest: &Manifest, symbols: Box<dyn Symbolizer>, stacks: Option<Table>) -> Self {
         Self {
             probes: manifest.probes.iter().map(|p| p.name.clone()).collect(),
+            longest: manifest.config.max_strlen as usize,
             trailer: manifest.config.str_trunc_trailer.clone(),
             stats_in_words: manifest.config.stats_in_words,
             symbols,
@@ -84,9 +86,11 @@ impl Context {
         self.stats_in_words
     }
 
-    /// What follows a string that was cut.
-    pub fn trailer(&self) -> &str {
-        &self.trailer
+    /// What follows a string of this many bytes in a place of that many: the trailer when it was cut. It was when it fills the place, or is
+    /// as long as what is read at most, if the place is made for that.
+    pub fn trailer(&self, bytes: usize, capacity: usize) -> &str {
+        let cut = bytes >= capacity || (capacity > self.longest && bytes >= self.longest);
+        if cut { &self.trailer } else { "" }
     }
 
     /// The full name of an attach point.

@@ -133,12 +133,10 @@ fn enum_value(n: u64, size: u8, names: &[(i64, String)]) -> Value<'_> {
     Value::Enum(value, found.map(|(_, name)| name.as_str()))
 }
 
-/// A string ends at its terminator; one that fills its capacity without any was cut.
+/// A string ends at its terminator, or with its data.
 fn string<'a>(ctx: &'a Context, data: &'a [u8], capacity: u32) -> Value<'a> {
-    match data.iter().position(|&b| b == 0) {
-        Some(end) => Value::Str { bytes: data.get(..end).unwrap_or_default(), trailer: "" },
-        None => Value::Str { bytes: data, trailer: if data.len() >= capacity as usize { ctx.trailer() } else { "" } },
-    }
+    let bytes = data.split(|&b| b == 0).next().unwrap_or_default();
+    Value::Str { bytes, trailer: ctx.trailer(bytes.len(), capacity as usize) }
 }
 
 /// A member of a tuple or struct.

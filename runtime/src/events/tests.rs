@@ -66,6 +66,12 @@ fn scalars_and_tail() {
 fn a_string_that_fills_its_capacity_was_cut() {
     let (ctx, ty) = (context(), ValueType::Str { capacity: 4 });
     assert_eq!(decode(&ctx, &ty, b"abcd"), Value::Str { bytes: b"abcd", trailer: ".." });
+    // What str() reads without a length has room for one character more than is shown, and its terminator.
+    let longest = [vec![b'x'; 1024], vec![0]].concat();
+    for (text, trailer) in [(&longest[..], ".."), (&longest[1..], "")] {
+        let bytes = &text[..text.len() - 1];
+        assert_eq!(decode(&ctx, &ValueType::Str { capacity: 1025 }, text), Value::Str { bytes, trailer });
+    }
     assert_eq!(decode(&ctx, &ty, b"abc\0"), Value::Str { bytes: b"abc", trailer: "" });
     assert_eq!(decode(&ctx, &ty, b"ab"), Value::Str { bytes: b"ab", trailer: "" });
 }
