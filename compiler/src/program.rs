@@ -91,6 +91,10 @@ pub enum ProgramKind {
     Uprobe,
     /// `kprobe` program behind perf uprobe events, return.
     Uretprobe,
+    /// `kprobe` program with attach type `TRACE_UPROBE_MULTI`, entry.
+    UprobeMulti,
+    /// `kprobe` program with attach type `TRACE_UPROBE_MULTI`, return.
+    UretprobeMulti,
     /// `tracepoint` program.
     Tracepoint,
     /// `raw_tp` program.

@@ -67,6 +67,8 @@ pub enum Feature {
     Kprobe,
     /// Links over many kprobes.
     KprobeMulti,
+    /// Links over many user probes of one file.
+    UprobeMulti,
     /// `bpf_get_attach_cookie` in kprobes, tracepoints and perf events.
     AttachCookie,
     /// `bpf_get_func_ip` in kprobes.

@@ -5,6 +5,7 @@
 #   NAME.nofp      without frame pointers          NAME.stripped   without any symbol or debug information
 #   NAME.nodebug   with symbols only               NAME.split      stripped; its debug information is in NAME.split.debug, by debuglink
 #   NAME.go        with symbols only, and a section as Go's linker makes it
+#   NAME.away      the same, but the debug information lies in the folder `elsewhere`
 # and of the Rust program NAME.v0, whose names are mangled in the newer way.
 
 # make_programs OUT: does nothing when they are newer than their sources.
@@ -23,6 +24,10 @@ make_programs() {
         cd "$out"
         strip --strip-debug shapes -o shapes.nodebug
         strip shapes -o shapes.stripped
+        mkdir elsewhere
+        objcopy --only-keep-debug shapes elsewhere/shapes.away.debug
+        strip shapes -o shapes.away
+        (cd elsewhere && objcopy --add-gnu-debuglink=shapes.away.debug ../shapes.away)
         printf 'tests' > buildinfo
         objcopy --add-section .go.buildinfo=buildinfo shapes.nodebug shapes.go
         rm buildinfo

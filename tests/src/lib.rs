@@ -10,6 +10,7 @@ pub mod check;
 pub mod expect;
 pub mod features;
 pub mod generate;
+pub mod hostile;
 pub mod manual;
 pub mod mutate;
 pub mod pattern;

@@ -101,6 +101,45 @@ pub fn mutate(text: &str, other: &str, random: &mut Random) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Numbers that lengths, offsets and counts go wrong with.
+const NUMBERS: [u64; 12] =
+    [0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, i64::MAX as u64, u64::MAX];
+
+/// Changes a file in one to eight places, or cuts it off.
+pub fn mutate_bytes(sample: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut bytes = sample.to_vec();
+    for _ in 0..=random.below(8) {
+        let at = random.below(bytes.len() + 1);
+        let width = 1 << random.below(4);
+        match random.below(8) {
+            0 => bytes.truncate(at),
+            1 | 2 => {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= 1 << random.below(8);
+                }
+            }
+            3..=5 => {
+                let number = random.pick(&NUMBERS).copied().unwrap_or(0).to_le_bytes();
+                // Headers are at the start, and what goes wrong there goes far.
+                let at = if random.below(2) == 0 { at % 4096 } else { at };
+                let place = bytes.iter_mut().skip(at).take(width);
+                place.zip(number).for_each(|(byte, new)| *byte = new);
+            }
+            6 => {
+                let noise: Vec<u8> = (0..random.below(64)).map(|_| random.bits() as u8).collect();
+                let end = (at + noise.len()).min(bytes.len());
+                bytes.splice(at..end, noise);
+            }
+            _ => {
+                let from = random.below(bytes.len() + 1);
+                let piece = bytes.iter().skip(from).take(1 + random.below(64)).copied().collect::<Vec<_>>();
+                insert(&mut bytes, at, &piece);
+            }
+        }
+    }
+    bytes
+}
+
 fn insert(bytes: &mut Vec<u8>, at: usize, piece: &[u8]) {
     let at = at.min(bytes.len());
     bytes.splice(at..at, piece.iter().copied());

@@ -10,6 +10,13 @@ fn checked(result: libc::c_long) -> io::Result<i64> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// Limits the address space of this process.
+pub fn limit_memory(bytes: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    // SAFETY: the structure lives until after the call.
+    checked(libc::c_long::from(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) })).map(drop)
+}
+
 /// Sends `signal` to process `pid`, or to a process group when `pid` is negative.
 pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: kill takes two integers.

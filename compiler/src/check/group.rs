@@ -173,15 +173,21 @@ impl Checker<'_> {
         let multi = match point.kind {
             ProgramKind::Kprobe => ProgramKind::KprobeMulti,
             ProgramKind::Kretprobe => ProgramKind::KretprobeMulti,
+            ProgramKind::Uprobe => ProgramKind::UprobeMulti,
+            ProgramKind::Uretprobe => ProgramKind::UretprobeMulti,
             // A program for each name would run for every system call.
             ProgramKind::Tracepoint if !own_name => return self.syscalls_kind(probe, point).unwrap_or(point.kind),
             other => return other,
         };
         // Names in links over many functions are those of the kernel itself.
         let own = |module: &Option<String>| module.as_deref().is_none_or(|name| name == KERNEL);
-        let whole = matches!(&point.desc.attach, Attach::Kprobe { module, offset: 0, .. } if own(module));
+        let feature = match &point.desc.attach {
+            Attach::Kprobe { module, offset: 0, .. } if own(module) => Feature::KprobeMulti,
+            Attach::Uprobe { .. } => Feature::UprobeMulti,
+            _ => return point.kind,
+        };
         let wildcard = probe.points.iter().filter(|other| other.span == point.span).nth(1).is_some();
-        if whole && wildcard && self.target.has(Feature::KprobeMulti) { multi } else { point.kind }
+        if wildcard && self.target.has(feature) { multi } else { point.kind }
     }
 
     /// Attaching to hundreds of system calls is fast by the raw tracepoint that all of them pass; the kernel takes tens of

@@ -418,8 +418,8 @@ fn section(kind: ProgramKind) -> (&'static str, bool) {
         ProgramKind::Kprobe | ProgramKind::KprobeMulti => ("kprobe", false),
         ProgramKind::Kretprobe | ProgramKind::KretprobeMulti => ("kretprobe", false),
         // Uprobes run preemptible: another task on the same CPU can enter the same program.
-        ProgramKind::Uprobe => ("uprobe", true),
-        ProgramKind::Uretprobe => ("uretprobe", true),
+        ProgramKind::Uprobe | ProgramKind::UprobeMulti => ("uprobe", true),
+        ProgramKind::Uretprobe | ProgramKind::UretprobeMulti => ("uretprobe", true),
         ProgramKind::Tracepoint => ("tracepoint", false),
         ProgramKind::PerfEvent => ("perf_event", false),
         ProgramKind::Fentry => ("fentry", false),

@@ -505,6 +505,8 @@ pub fn section(kind: ProgramKind) -> &'static str {
         ProgramKind::KretprobeMulti => "kretprobe.multi",
         ProgramKind::Uprobe => "uprobe",
         ProgramKind::Uretprobe => "uretprobe",
+        ProgramKind::UprobeMulti => "uprobe.multi",
+        ProgramKind::UretprobeMulti => "uretprobe.multi",
         ProgramKind::Tracepoint => "tracepoint",
         ProgramKind::PerfEvent => "perf_event",
         ProgramKind::Fentry => "fentry",

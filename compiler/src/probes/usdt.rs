@@ -8,7 +8,7 @@ use crate::expand::Context;
 use crate::program::{Attach, ProgramKind};
 use crate::target::{Glob, TargetError, UsdtBinary, UsdtProbe, similar};
 
-pub use operand::{Memory, Operand, Source};
+pub use operand::{Memory, Operand, Source, parse_all};
 
 pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
     let (file, provider, name) = match request.parts {
@@ -67,7 +67,7 @@ fn add(request: &mut Request<'_>, binary: &UsdtBinary, provider: Option<&str>, n
             name: format!("usdt:{}:{provider}:{name}", binary.path),
             attach: Attach::Usdt { path: binary.path.clone(), offset, semaphore },
             kind: ProgramKind::Uprobe,
-            context: Context::Usdt { operands: operand::parse_all(&arguments, request.target.arch()) },
+            context: Context::Usdt { operands: parse_all(&arguments, request.target.arch()) },
         });
     }
 }

@@ -99,6 +99,8 @@ pub struct Cli {
     pub dry_run: bool,
     /// `--emit-elf`.
     pub emit_elf: Option<PathBuf>,
+    /// `--debuginfo`.
+    pub debug_folders: Vec<PathBuf>,
     /// `--traceable-functions`.
     pub traceable_functions: Option<PathBuf>,
     /// `--test`, `--bench`, `--mode`.
@@ -128,15 +130,17 @@ pub enum Parsed {
 const WITHOUT_MEANING: &[(&str, bool, &str)] = &[
     ("verify-llvm-ir", false, "tapline has its own compiler: there is no LLVM IR"),
     ("emit-llvm", true, "tapline has its own compiler: there is no LLVM IR; -d ir prints its intermediate code"),
-    ("debuginfo", true, "tapline reads no debug information of user programs"),
     ("usdt-file-activation", false, "semaphores are always activated by file"),
     ("btf", false, "types always come from BTF"),
     ("aot", true, "--emit-elf writes the compiled object"),
 ];
 
-/// What `--no-feature` can leave out. Sessions and links over many user probes are never made, so that there is nothing to leave out.
-const FEATURES: &[(&str, Option<Feature>)] =
-    &[("kprobe_multi", Some(Feature::KprobeMulti)), ("kprobe_session", None), ("uprobe_multi", None)];
+/// What `--no-feature` can leave out. Sessions are never made, so that there is nothing to leave out.
+const FEATURES: &[(&str, Option<Feature>)] = &[
+    ("kprobe_multi", Some(Feature::KprobeMulti)),
+    ("kprobe_session", None),
+    ("uprobe_multi", Some(Feature::UprobeMulti)),
+];
 
 fn without_features(lists: &[String]) -> Result<Vec<Feature>, String> {
     let mut features = Vec::new();
@@ -225,6 +229,10 @@ fn command() -> Command {
         )
         .arg(
             Arg::new("include").long("include").value_name("FILE").action(ArgAction::Append).help("Accepted; the same"),
+        )
+        .arg(
+            value("debuginfo", "DIR[:DIR]", "Look for debug files of programs in these folders, too")
+                .action(ArgAction::Append),
         )
         .arg(value("traceable-functions", "FILE", "Take the list of traceable kernel functions from a file"))
         .arg(
@@ -431,6 +439,7 @@ fn understand(matches: &ArgMatches, script: ScriptWords, as_bpftrace: bool) -> R
         stages: texts("stage"),
         dry_run: matches.get_flag("dry-run"),
         emit_elf: text("emit-elf").map(PathBuf::from),
+        debug_folders: texts("debuginfo").iter().flat_map(std::env::split_paths).collect(),
         traceable_functions: text("traceable-functions").map(PathBuf::from),
         purpose: purpose(matches)?,
         probe_filter: text("probe-filter")
@@ -540,7 +549,7 @@ mod tests {
     fn flags_of_the_reference_are_accepted() {
         let c = cli(&["--emit-llvm", "x", "--verify-llvm-ir", "--no-feature", "kprobe_multi,uprobe_multi", "-e", "p"]);
         assert_eq!(c.without_meaning.len(), 2);
-        assert_eq!(c.without_features, [Feature::KprobeMulti]);
+        assert_eq!(c.without_features, [Feature::KprobeMulti, Feature::UprobeMulti]);
         assert_eq!(c.source, Source::Inline("p".into()));
     }
 

@@ -50,7 +50,7 @@ pub fn text(cli: &Cli) -> String {
         "Probe types",
         &[
             ("kprobe_multi", has(Feature::KprobeMulti)),
-            ("uprobe_multi", built_with("bpf_uprobe_multi_link_attach") && has_pmu("uprobe")),
+            ("uprobe_multi", has(Feature::UprobeMulti)),
             ("kprobe_session", built_with("bpf_session_is_return") && has(Feature::KprobeMulti)),
             ("iter", built_with("bpf_iter_task")),
             ("kprobe", has(Feature::Kprobe)),

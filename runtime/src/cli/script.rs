@@ -20,6 +20,7 @@ use crate::output::text::TextSink;
 use crate::session;
 use crate::session::trials::{self, Purpose};
 use crate::symbols::Symbols;
+use crate::symbols::elf;
 use crate::sys::child::Child;
 use crate::sys::identity::describe;
 use crate::system::{Options as SystemOptions, System, cgroups};
@@ -103,6 +104,7 @@ pub fn format(cli: &Cli) -> i32 {
 }
 
 fn system(cli: &Cli) -> Rc<System> {
+    elf::also_look_for_debug_files_in(cli.debug_folders.clone());
     let options = SystemOptions {
         traceable_functions: cli.traceable_functions.clone(),
         without: cli.without_features.clone(),

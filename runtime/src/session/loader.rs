@@ -56,6 +56,7 @@ fn kernel_type(kind: ProgramKind) -> (u32, u32) {
             (bpf::PROG_TYPE_KPROBE, 0)
         }
         ProgramKind::KprobeMulti | ProgramKind::KretprobeMulti => (bpf::PROG_TYPE_KPROBE, bpf::ATTACH_KPROBE_MULTI),
+        ProgramKind::UprobeMulti | ProgramKind::UretprobeMulti => (bpf::PROG_TYPE_KPROBE, bpf::ATTACH_UPROBE_MULTI),
         ProgramKind::Tracepoint => (bpf::PROG_TYPE_TRACEPOINT, 0),
         ProgramKind::PerfEvent => (bpf::PROG_TYPE_PERF_EVENT, 0),
         ProgramKind::Fentry => (bpf::PROG_TYPE_TRACING, bpf::ATTACH_FENTRY),

@@ -4,7 +4,8 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use object::read::{Object, ObjectSegment, ObjectSymbol, ReadCache};
 use object::{ObjectKind, SymbolFlags, SymbolKind};
@@ -211,6 +212,14 @@ pub fn open(path: &Path) -> std::io::Result<File> {
 /// Where distributions install debug files.
 const DEBUG_FOLDER: &str = "/usr/lib/debug";
 
+/// Further folders of debug files: one choice for the whole process, as the files themselves are the same for all that look for them.
+static MORE_FOLDERS: OnceLock<Vec<PathBuf>> = OnceLock::new();
+
+/// Looks for debug files in these folders, too. Only the first call counts.
+pub fn also_look_for_debug_files_in(folders: Vec<PathBuf>) {
+    let _ = MORE_FOLDERS.set(folders);
+}
+
 /// The file with the symbols and the debug information that were taken out of this one: by its build id, or by the name that it gives
 /// (`.gnu_debuglink`), beside it, in a folder `.debug`, or where distributions install them. For a path inside of another root
 /// folder (`/proc/PID/root/…`) in that one first.
@@ -221,8 +230,9 @@ pub fn separate_debug_file<'data>(file: &impl Object<'data>, path: &Path) -> Opt
     let name = name.filter(|name| !name.is_empty() && !name.contains('/'));
     let (root, inside) = split_root(path);
     let mut candidates = Vec::new();
-    for root in [root, Path::new("/")] {
-        let folder = root.join(DEBUG_FOLDER.trim_start_matches('/'));
+    let installed = [root, Path::new("/")].map(|root| (root, root.join(DEBUG_FOLDER.trim_start_matches('/'))));
+    let more = MORE_FOLDERS.get().into_iter().flatten().map(|folder| (Path::new("/"), folder.clone()));
+    for (root, folder) in installed.into_iter().chain(more) {
         if let Some((first, rest)) = id.split_first() {
             candidates.push(folder.join(format!(".build-id/{first:02x}/{}.debug", hex(rest))));
         }
@@ -231,6 +241,7 @@ pub fn separate_debug_file<'data>(file: &impl Object<'data>, path: &Path) -> Opt
             candidates.push(root.join(parent).join(name));
             candidates.push(root.join(parent).join(".debug").join(name));
             candidates.push(folder.join(parent).join(name));
+            candidates.push(folder.join(name));
         }
     }
     candidates.into_iter().find_map(|candidate| {

@@ -51,8 +51,12 @@ pub const ATTACH_ITER: u32 = 28;
 pub const ATTACH_PERF_EVENT: u32 = 41;
 /// `BPF_TRACE_KPROBE_MULTI`.
 pub const ATTACH_KPROBE_MULTI: u32 = 42;
+/// Attach type of programs for links over many user probes.
+pub const ATTACH_UPROBE_MULTI: u32 = 48;
 /// `BPF_F_KPROBE_MULTI_RETURN`.
 pub const KPROBE_MULTI_RETURN: u32 = 1;
+/// `BPF_F_UPROBE_MULTI_RETURN`.
+const UPROBE_MULTI_RETURN: u32 = 1;
 
 /// Calls bpf(2). Descriptors, sizes and pointers in `attr` must be valid for the command.
 unsafe fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_long> {
@@ -374,6 +378,50 @@ pub fn link_kprobe_multi(
         ..LinkKprobeMultiAttr::default()
     };
     // SAFETY: `names` points to NUL-terminated strings of `functions`, and all arrays have `cnt` elements.
+    unsafe { bpf(LINK_CREATE, &mut attr) }.map(owned)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct LinkUprobeMultiAttr {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    path: u64,
+    offsets: u64,
+    ref_counters: u64,
+    cookies: u64,
+    cnt: u32,
+    multi_flags: u32,
+    pid: u32,
+    pad: u32,
+}
+
+/// Links a program to many places of one file, in all processes or in one; `cookies` has one per place.
+pub fn link_uprobe_multi(
+    prog: BorrowedFd<'_>,
+    path: &CStr,
+    offsets: &[u64],
+    cookies: &[u64],
+    is_return: bool,
+    pid: Option<u32>,
+) -> io::Result<OwnedFd> {
+    if offsets.len() != cookies.len() {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    let mut attr = LinkUprobeMultiAttr {
+        prog_fd: prog.as_raw_fd() as u32,
+        attach_type: ATTACH_UPROBE_MULTI,
+        path: path.as_ptr() as u64,
+        offsets: address(offsets),
+        cookies: address(cookies),
+        cnt: offsets.len() as u32,
+        multi_flags: if is_return { UPROBE_MULTI_RETURN } else { 0 },
+        pid: pid.unwrap_or(0),
+        ..LinkUprobeMultiAttr::default()
+    };
+    // SAFETY: `path` is NUL-terminated, both arrays have `cnt` elements, and all live until after the call.
     unsafe { bpf(LINK_CREATE, &mut attr) }.map(owned)
 }
 

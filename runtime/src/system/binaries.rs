@@ -8,6 +8,7 @@ use tapline_compiler::number;
 use tapline_compiler::probes::has_wildcard;
 use tapline_compiler::target::{Glob, LANGUAGES, UserFunction, UserSymbol};
 
+use super::loader_cache;
 use crate::debug_info::SourcePlace;
 use crate::symbols::demangle;
 use crate::symbols::elf::{self, ElfSymbols, Segments};
@@ -116,22 +117,31 @@ pub fn matching(pattern: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Paths of the files that a process has mapped as code, sorted.
+/// Paths of the files that a process has mapped as code, sorted; through its root folder where that is another than ours.
 pub fn mapped(pid: u32) -> Vec<String> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let mounts = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/mnt")).ok();
+    let elsewhere = mounts("self") != mounts(&pid.to_string());
     let mut paths: Vec<String> = text
         .lines()
         .filter(|line| line.split_whitespace().nth(1).is_some_and(|flags| flags.contains('x')))
         .filter_map(|line| Some(line.get(line.find('/')?..)?.to_owned()))
         .filter(|path| !path.ends_with(" (deleted)"))
+        .map(|path| if elsewhere { format!("/proc/{pid}/root{path}") } else { path })
         .collect();
     paths.sort_unstable();
     paths.dedup();
     paths
 }
 
-/// A library in the loader's usual directories. Of several versions the last by name.
+/// A library where the loader finds it: by its cache, else in the directories that it looks into anyhow. Of several versions the last.
 fn find_library(name: &str) -> Option<PathBuf> {
+    let cached = loader_cache::find(name);
+    cached.into_iter().find(|path| path.is_file()).or_else(|| find_in_directories(name))
+}
+
+/// A library in the loader's usual directories. Of several versions the last by name.
+fn find_in_directories(name: &str) -> Option<PathBuf> {
     const DIRECTORIES: [&str; 8] = [
         "/lib64",
         "/usr/lib64",

@@ -10,8 +10,8 @@ use aya_obj::generated::bpf_insn;
 use tapline_compiler::target::Feature;
 
 use crate::sys::bpf::{
-    ATTACH_KPROBE_MULTI, ExtInfo, LogRequest, PROG_TYPE_KPROBE, PROG_TYPE_TRACEPOINT, ProgLoad, link_kprobe_multi,
-    prog_load,
+    ATTACH_KPROBE_MULTI, ATTACH_UPROBE_MULTI, ExtInfo, LogRequest, PROG_TYPE_KPROBE, PROG_TYPE_TRACEPOINT, ProgLoad,
+    link_kprobe_multi, link_uprobe_multi, prog_load,
 };
 
 /// Answers so far.
@@ -49,6 +49,7 @@ fn probe(feature: Feature) -> bool {
     match feature {
         Feature::Kprobe => has_pmu("kprobe"),
         Feature::KprobeMulti => has_pmu("kprobe") && has_kprobe_multi(),
+        Feature::UprobeMulti => has_pmu("uprobe") && has_uprobe_multi(),
         Feature::Fentry => has_direct_calls(),
         // Before, programs may call it there, too, but it does not tell them anything.
         Feature::UserFuncIp => kernel_release() >= (6, 7),
@@ -118,6 +119,18 @@ fn has_kprobe_multi() -> bool {
         Ok(_) => true,
         Err(error) => error.raw_os_error() == Some(libc::EINVAL) && kernel_release() >= (5, 18),
     }
+}
+
+/// Links over many user probes came with Linux 6.6: a link to a folder is `EBADF` there. The first ones took a process for a thread; those
+/// that do not look at the pid before the path have that mistake.
+fn has_uprobe_multi() -> bool {
+    let insns = [insn(MOV64_IMM, 0), insn(EXIT, 0)];
+    let Ok(program) = load(PROG_TYPE_KPROBE, ATTACH_UPROBE_MULTI, &insns, &mut Vec::new()) else { return false };
+    let error = |pid| {
+        let link = link_uprobe_multi(program.as_fd(), c"/", &[0], &[0], false, pid);
+        link.err().and_then(|error| error.raw_os_error())
+    };
+    error(None) == Some(libc::EBADF) && error(Some(u32::MAX)) == Some(libc::EINVAL)
 }
 
 /// Major and minor number of the running kernel; zeros when they cannot be told.

@@ -6,6 +6,7 @@ pub mod cgroups;
 pub mod features;
 pub mod functions;
 pub mod list;
+pub mod loader_cache;
 pub mod lookup;
 pub mod tracefs;
 pub mod usdt;

@@ -51,8 +51,9 @@ pub fn load(path: &Path) -> Result<Vec<UsdtProbe>, ElfError> {
     Ok(probes)
 }
 
+/// A note as it stands in the file.
 #[derive(Debug, PartialEq, Eq)]
-struct Note {
+pub struct Note {
     address: u64,
     base: u64,
     semaphore: u64,
@@ -62,7 +63,7 @@ struct Note {
 }
 
 /// The notes of a section; what follows a damaged one is left out.
-fn notes(mut data: &[u8]) -> impl Iterator<Item = Note> {
+pub fn notes(mut data: &[u8]) -> impl Iterator<Item = Note> {
     std::iter::from_fn(move || {
         loop {
             let (owner_len, content_len, kind) = (word(data, 0)?, word(data, 4)?, word(data, 8)?);

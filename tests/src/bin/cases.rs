@@ -106,9 +106,14 @@ fn share_workload(tool: &mut Tool) -> Result<(), String> {
     if let Some(root) = &tool.root {
         let folder = root.join("tmp/tapline-tests");
         let copying = |error| format!("copying the workload to {}: {error}", folder.display());
-        std::fs::create_dir_all(folder.join("programs")).map_err(copying)?;
-        for program in std::fs::read_dir(tool.programs()).into_iter().flatten().flatten() {
-            std::fs::copy(program.path(), folder.join("programs").join(program.file_name())).map_err(copying)?;
+        for inner in ["programs", "programs/elsewhere"] {
+            let (from, to) = (tool.programs().with_file_name(inner), folder.join(inner));
+            std::fs::create_dir_all(&to).map_err(copying)?;
+            for program in std::fs::read_dir(from).into_iter().flatten().flatten() {
+                if program.path().is_file() {
+                    std::fs::copy(program.path(), to.join(program.file_name())).map_err(copying)?;
+                }
+            }
         }
         let inside = folder.join("workload");
         std::fs::copy(&tool.workload, &inside).map_err(copying)?;

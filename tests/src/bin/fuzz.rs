@@ -1,6 +1,6 @@
-//! Feeds mutated scripts to the parser and the compiler for a given time. See `tests/README.md`.
+//! Feeds mutated scripts to the parser and the compiler, or mutated files to their readers, for a given time. See `tests/README.md`.
 //!
-//! The work is done in a child process, which leaves the text it is at in a file, so that an abort, a stack overflow or an
+//! The work is done in a child process, which leaves the input it is at in a file, so that an abort, a stack overflow or an
 //! endless loop is caught as well as a panic; a panic is also minimised.
 
 use std::fmt::Write as _;
@@ -17,20 +17,63 @@ use tapline_compiler::{backend, check, expand, lower};
 use tapline_grammar::ParseOptions;
 use tapline_grammar::span::FileId;
 use tapline_tests::case;
-use tapline_tests::mutate::{Random, minimise, mutate};
+use tapline_tests::hostile::{READERS, Reader};
+use tapline_tests::mutate::{Random, minimise, mutate, mutate_bytes};
+use tapline_tests::sys;
 
 const USAGE: &str = "usage: fuzz --list | fuzz TARGET [--each] [--seconds N] [--seed N] [--failures DIR] FOLDER...";
 
 /// An input that takes longer has failed; generous, because the machine may be busy.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// Something that must cope with every text.
-struct Target {
-    name: &'static str,
-    run: fn(&str),
+/// More memory than that for one input is a failure.
+const MEMORY: u64 = 2 << 30;
+
+/// Something that must cope with every input.
+#[derive(Clone, Copy)]
+enum Target {
+    Text(&'static str, fn(&str)),
+    Bytes(&'static Reader),
 }
 
-const TARGETS: &[Target] = &[Target { name: "parse", run: parse }, Target { name: "compile", run: compile }];
+/// What takes scripts; what takes files is in [`READERS`].
+const TEXTS: [Target; 2] = [Target::Text("parse", parse), Target::Text("compile", compile)];
+
+impl Target {
+    fn all() -> impl Iterator<Item = Self> {
+        TEXTS.into_iter().chain(READERS.iter().map(Self::Bytes))
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Text(name, _) => name,
+            Self::Bytes(reader) => reader.name,
+        }
+    }
+
+    fn run(self, input: &[u8]) {
+        match self {
+            Self::Text(_, run) => run(&String::from_utf8_lossy(input)),
+            Self::Bytes(reader) => (reader.read)(input),
+        }
+    }
+
+    fn mutate(self, first: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
+        match self {
+            Self::Text(..) => {
+                mutate(&String::from_utf8_lossy(first), &String::from_utf8_lossy(other), random).into_bytes()
+            }
+            Self::Bytes(_) => mutate_bytes(first, random),
+        }
+    }
+
+    fn corpus(self, folders: &[PathBuf]) -> Result<Vec<Vec<u8>>, String> {
+        let Self::Bytes(reader) = self else { return scripts(folders) };
+        let own = std::env::current_exe().map_err(|error| error.to_string())?;
+        let samples = (reader.samples)(&own.with_file_name("programs"));
+        if samples.is_empty() { Err("no test programs: `tests/run build` makes them".to_owned()) } else { Ok(samples) }
+    }
+}
 
 /// Parsing never panics, and every error lies inside the text.
 fn parse(text: &str) {
@@ -92,7 +135,7 @@ fn compile(text: &str) {
 
 /// The command line.
 struct Options {
-    target: &'static Target,
+    target: Target,
     seconds: u64,
     seed: u64,
     failures: PathBuf,
@@ -105,12 +148,12 @@ fn options() -> Result<Options, String> {
     let mut args = std::env::args().skip(1);
     let name = args.next().ok_or(USAGE)?;
     if name == "--list" {
-        for target in TARGETS {
-            println!("{}", target.name);
+        for target in Target::all() {
+            println!("{}", target.name());
         }
         std::process::exit(0);
     }
-    let target = TARGETS.iter().find(|target| target.name == name).ok_or(USAGE)?;
+    let target = Target::all().find(|target| target.name() == name).ok_or(USAGE)?;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let mut options = Options {
         target,
@@ -136,14 +179,14 @@ fn options() -> Result<Options, String> {
     Ok(options)
 }
 
-fn corpus(folders: &[PathBuf]) -> Result<Vec<String>, String> {
+fn scripts(folders: &[PathBuf]) -> Result<Vec<Vec<u8>>, String> {
     let mut texts = Vec::new();
     for folder in folders.iter().filter(|folder| folder.is_dir()) {
         let files = case::find(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         for (_, path) in files {
             let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
             // What a case puts in at run time: the fixture's program stands for the workload.
-            texts.push(text.replace("{{$workload}}", "/usr/bin/app").replace("workload_", ""));
+            texts.push(text.replace("{{$workload}}", "/usr/bin/app").replace("workload_", "").into_bytes());
         }
     }
     if texts.is_empty() {
@@ -152,52 +195,60 @@ fn corpus(folders: &[PathBuf]) -> Result<Vec<String>, String> {
     Ok(texts)
 }
 
-fn panics(run: fn(&str), text: &str) -> Option<String> {
-    let caught = catch_unwind(AssertUnwindSafe(|| run(text))).err()?;
+fn panics(target: Target, input: &[u8]) -> Option<String> {
+    let caught = catch_unwind(AssertUnwindSafe(|| target.run(input))).err()?;
     let message =
         caught.downcast_ref::<String>().map(String::as_str).or_else(|| caught.downcast_ref::<&str>().copied());
     Some(message.unwrap_or("a panic without a message").to_owned())
 }
 
-/// Every text once, unchanged; what fails with which message.
+/// Every input once, unchanged; what fails with which message.
 fn each(options: &Options) -> Result<(), String> {
     std::panic::set_hook(Box::new(|_| {}));
     let mut failures = 0;
-    for text in corpus(&options.folders)? {
-        if let Some(message) = panics(options.target.run, &text) {
+    for input in options.target.corpus(&options.folders)? {
+        if let Some(message) = panics(options.target, &input) {
             failures += 1;
+            let text = String::from_utf8_lossy(&input);
             println!("FAIL {}\n{}", text.lines().next().unwrap_or_default(), message.trim_end());
         }
     }
-    if failures == 0 { Ok(()) } else { Err(format!("{failures} texts failed")) }
+    if failures == 0 { Ok(()) } else { Err(format!("{failures} inputs failed")) }
 }
 
 /// The child: mutates and runs until the time is over or something fails.
 fn work(options: &Options) -> Result<(), String> {
-    let texts = corpus(&options.folders)?;
-    let current = options.failures.join("current");
+    let samples = options.target.corpus(&options.folders)?;
+    let current = options.failures.join(format!("current-{}", options.target.name()));
     let mut random = Random::new(options.seed);
     let limit = Instant::now() + Duration::from_secs(options.seconds);
+    sys::limit_memory(MEMORY).map_err(|error| error.to_string())?;
     std::panic::set_hook(Box::new(|_| {}));
     let mut count = 0_u64;
-    let mut unchanged = texts.iter();
+    let mut unchanged = samples.iter();
     while Instant::now() < limit {
-        let text = if let Some(text) = unchanged.next() {
-            text.clone()
+        let input = if let Some(sample) = unchanged.next() {
+            sample.clone()
         } else {
-            let first = texts.get(random.below(texts.len())).map_or("", String::as_str);
-            let other = texts.get(random.below(texts.len())).map_or("", String::as_str);
-            mutate(first, other, &mut random)
+            let first = samples.get(random.below(samples.len())).map_or(&[][..], Vec::as_slice);
+            let other = samples.get(random.below(samples.len())).map_or(&[][..], Vec::as_slice);
+            options.target.mutate(first, other, &mut random)
         };
-        std::fs::write(&current, &text).map_err(|error| format!("{}: {error}", current.display()))?;
+        std::fs::write(&current, &input).map_err(|error| format!("{}: {error}", current.display()))?;
         let begin = Instant::now();
-        if let Some(message) = panics(options.target.run, &text) {
-            let small = minimise(&text, 3000, |text| panics(options.target.run, text).is_some());
-            let path = keep(options, "panic", &small)?;
-            return Err(format!("a panic: {message}\nkept in {}:\n{small}", path.display()));
+        if let Some(message) = panics(options.target, &input) {
+            let (path, shown) = match options.target {
+                Target::Bytes(_) => (keep(options, "panic", &input)?, String::new()),
+                Target::Text(..) => {
+                    let text = String::from_utf8_lossy(&input);
+                    let small = minimise(&text, 3000, |text| panics(options.target, text.as_bytes()).is_some());
+                    (keep(options, "panic", small.as_bytes())?, small)
+                }
+            };
+            return Err(format!("a panic: {message}\nkept in {}:\n{shown}", path.display()));
         }
         if begin.elapsed() > SLOW {
-            let path = keep(options, "slow", &text)?;
+            let path = keep(options, "slow", &input)?;
             return Err(format!("{} ms for {}", begin.elapsed().as_millis(), path.display()));
         }
         count += 1;
@@ -206,9 +257,10 @@ fn work(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-fn keep(options: &Options, kind: &str, text: &str) -> Result<PathBuf, String> {
-    let path = options.failures.join(format!("{}-{kind}-{}.bt", options.target.name, options.seed));
-    std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+fn keep(options: &Options, kind: &str, input: &[u8]) -> Result<PathBuf, String> {
+    let ending = if matches!(options.target, Target::Text(..)) { "bt" } else { "bin" };
+    let path = options.failures.join(format!("{}-{kind}-{}.{ending}", options.target.name(), options.seed));
+    std::fs::write(&path, input).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(path)
 }
 
@@ -216,10 +268,10 @@ fn keep(options: &Options, kind: &str, text: &str) -> Result<PathBuf, String> {
 fn watch(options: &Options) -> Result<(), String> {
     let folder: &Path = &options.failures;
     std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    println!("target {}, seed {}, {} s", options.target.name, options.seed, options.seconds);
+    println!("target {}, seed {}, {} s", options.target.name(), options.seed, options.seconds);
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut child = Command::new(program)
-        .arg(options.target.name)
+        .arg(options.target.name())
         .args(["--worker", "--seconds", &options.seconds.to_string()])
         .args(["--seed", &options.seed.to_string(), "--failures"])
         .arg(folder)
@@ -244,13 +296,13 @@ fn watch(options: &Options) -> Result<(), String> {
     }
 }
 
-/// Keeps the text that the child was at.
+/// Keeps the input that the child was at.
 fn died(options: &Options, what: &str) -> String {
-    let text = std::fs::read_to_string(options.failures.join("current")).unwrap_or_default();
+    let input = std::fs::read(options.failures.join(format!("current-{}", options.target.name()))).unwrap_or_default();
     let mut message = what.to_owned();
-    match keep(options, "abort", &text) {
+    match keep(options, "abort", &input) {
         Ok(path) => {
-            let _ = write!(message, "; the text is kept in {}", path.display());
+            let _ = write!(message, "; the input is kept in {}", path.display());
         }
         Err(error) => message.push_str(&error),
     }

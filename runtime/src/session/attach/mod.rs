@@ -192,6 +192,10 @@ pub fn attach_all(
                 let is_return = desc.kind == ProgramKind::KretprobeMulti;
                 all.extend(kprobe::attach_multi(fd.as_fd(), &probes, is_return, &mut failed)?);
             }
+            ProgramKind::UprobeMulti | ProgramKind::UretprobeMulti => {
+                let is_return = desc.kind == ProgramKind::UretprobeMulti;
+                all.extend(uprobe::attach_multi(fd.as_fd(), &probes, is_return, env, &mut failed)?);
+            }
             ProgramKind::SyscallEnter | ProgramKind::SyscallExit => {
                 let event = if desc.kind == ProgramKind::SyscallEnter { "sys_enter" } else { "sys_exit" };
                 match (tracepoint::attach_raw(fd.as_fd(), event, 0), probes.first()) {

@@ -1,8 +1,12 @@
 //! Functions of user programs, by file and offset.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use tapline_compiler::program::{Attach, ProbeDesc};
+
+use crate::session::SessionError;
 use crate::sys::bpf;
 use crate::sys::perf::{self, Scope};
 
@@ -23,6 +27,51 @@ pub(super) fn attach(
     };
     let config = if is_return { pmu.return_config } else { 0 };
     open(program, path, (offset, pmu.kind, config), cookie, env)
+}
+
+/// One link for all places of a file. Where the kernel refuses one of them (it does not say which), links for the halves without it.
+pub(super) fn attach_multi(
+    program: BorrowedFd<'_>,
+    probes: &[&ProbeDesc],
+    is_return: bool,
+    env: &Environment,
+    failed: &mut dyn FnMut(&ProbeDesc, Failure) -> Result<(), SessionError>,
+) -> Result<Links, SessionError> {
+    let mut files: BTreeMap<&str, Vec<(&ProbeDesc, u64)>> = BTreeMap::new();
+    for probe in probes {
+        if let Attach::Uprobe { path, offset } = &probe.attach {
+            files.entry(path).or_default().push((probe, *offset));
+        }
+    }
+    let mut links = Links::default();
+    for (path, places) in &files {
+        let mut pending = vec![places.as_slice()];
+        while let Some(part) = pending.pop() {
+            let Some((first, _)) = part.first() else { continue };
+            let path = match c_string(path) {
+                Ok(path) => path,
+                Err(failure) => {
+                    failed(first, failure)?;
+                    continue;
+                }
+            };
+            let (offsets, cookies): (Vec<u64>, Vec<u64>) = part.iter().map(|(probe, at)| (*at, probe.cookie)).unzip();
+            match bpf::link_uprobe_multi(program, &path, &offsets, &cookies, is_return, env.pid) {
+                Ok(link) => {
+                    links.links.push(link);
+                    links.probes += part.len();
+                    links.slow += 1;
+                }
+                Err(e) if part.len() == 1 => failed(first, e.into())?,
+                Err(_) => {
+                    let (low, high) = part.split_at(part.len() / 2);
+                    pending.push(high);
+                    pending.push(low);
+                }
+            }
+        }
+    }
+    Ok(links)
 }
 
 /// A place made for tracing. The kernel counts the semaphore up in all processes that have the file mapped, and down again.
