@@ -399,6 +399,8 @@ pub enum ActionKind {
     ZeroMap(MapId),
     /// `exit()`; the record holds the exit status when one was given.
     Exit,
+    /// `unwatch(address)`: the record holds the address.
+    Unwatch,
     /// `time(fmt)`, stamped when processed.
     Time(String),
     /// `join(argv, sep)`: the strings of the record, joined.

@@ -11,6 +11,7 @@ pub use similar::similar;
 
 use std::rc::Rc;
 
+use crate::program::ProgramKind;
 use crate::types::btf::{Btf, KindSet};
 
 /// Why the target cannot answer.
@@ -247,6 +248,11 @@ pub trait Target {
     fn cgroup_id(&self, path: &str) -> Result<u64, TargetError> {
         let _ = path;
         Err(TargetError::NotFound)
+    }
+    /// Whether the kernel lets programs of a kind call the function of this id in its BTF.
+    fn kfunc_allowed(&self, kind: ProgramKind, id: u32) -> bool {
+        let _ = (kind, id);
+        false
     }
     /// Whether the kernel offers a feature.
     fn has(&self, feature: Feature) -> bool;

@@ -7,6 +7,7 @@ use crate::check::{Checker, constant_bool, constant_number, int_literal, string_
 use crate::expand::Setting;
 use crate::typed::{Expr, ExprKind};
 use crate::types::Type;
+use crate::types::btf::KindSet;
 
 fn ask(checker: &mut Checker<'_>, call: &Call<'_>, question: fn(&Expr) -> bool) -> Option<Expr> {
     let value = checker.value_expr(call.arg(0)?)?;
@@ -53,6 +54,13 @@ pub(super) fn kfunc_exist(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<
     let name = checker.literal_string("the argument of kfunc_exist()", call.arg(0)?)?;
     let exists = checker.types.function(None, &String::from_utf8_lossy(&name)).is_some();
     Some(constant_bool(exists, call.span))
+}
+
+pub(super) fn kfunc_allowed(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let name = checker.literal_string("the argument of kfunc_allowed()", call.arg(0)?)?;
+    let id = checker.target.btf().and_then(|btf| btf.find(KindSet::FUNC, &String::from_utf8_lossy(&name)));
+    let allowed = id.is_some_and(|id| checker.target.kfunc_allowed(checker.unit.kind, id.0));
+    Some(constant_bool(allowed, call.span))
 }
 
 pub(super) fn default_str_length(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {

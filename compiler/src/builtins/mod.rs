@@ -314,6 +314,7 @@ pub static ROWS: &[Row] = &[
     function("warnf", 1..=MANY, "warnf(\"format\", …)", "prints a warning with its position", output::warnf),
     function("debugf", 1..=4, "debugf(\"format\", …)", "prints to the kernel's trace_pipe", output::debugf),
     function("assert", 2..=2, "assert(condition, \"message\")", "ends tracing with an error", output::assert),
+    function("unwatch", 1..=1, "unwatch(address)", "ends the watchpoints at an address", output::unwatch),
     function("exit", 0..=1, "exit([status])", "ends tracing", output::exit),
     unsafe_function("signal", 1..=1, "signal(number | \"name\")", "sends a signal to the process", process::signal),
     unsafe_function(
@@ -357,6 +358,13 @@ pub static ROWS: &[Row] = &[
         "kfunc_exist(\"name\")",
         "true when BTF has the function",
         compile_time::kfunc_exist,
+    ),
+    function(
+        "kfunc_allowed",
+        1..=1,
+        "kfunc_allowed(\"name\")",
+        "true when a program of this probe may call the kernel's function",
+        compile_time::kfunc_allowed,
     ),
     builtin("config", 0..=0, "config", "the config variables as a record: `config.max_strlen`", compile_time::config),
     builtin(

@@ -252,6 +252,12 @@ pub(super) fn exit(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     Some(void(stmts, call.span))
 }
 
+pub(super) fn unwatch(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    let address = checker.number_arg("unwatch", call.arg(0)?)?;
+    let address = convert(address, &Type::U64);
+    Some(checker.send(ActionKind::Unwatch, vec![address], call.span))
+}
+
 /// A message with the script's position, which lowering knows.
 fn message(checker: &mut Checker<'_>, call: &Call<'_>, level: &str) -> Option<Expr> {
     let (format, args) = formatted(checker, call)?;

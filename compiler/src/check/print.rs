@@ -245,6 +245,7 @@ fn action_name(kind: &ActionKind) -> String {
         ActionKind::ClearMap(map) => format!("clear {map}"),
         ActionKind::ZeroMap(map) => format!("zero {map}"),
         ActionKind::Exit => "exit".into(),
+        ActionKind::Unwatch => "unwatch".into(),
         ActionKind::Time(_) => "time".into(),
         ActionKind::Join(_) => "join".into(),
         ActionKind::Cat(_) => "cat".into(),

@@ -31,6 +31,8 @@ pub enum Outcome {
     Continue,
     /// The script wants to end, with this status.
     Exit(i32),
+    /// The watchpoints at this address are no longer wanted.
+    Unwatch(u64),
 }
 
 /// Serves the records of one script.
@@ -104,6 +106,7 @@ impl<'a> Actions<'a> {
                 }
             }
             ActionKind::Exit => return Ok(Outcome::Exit(status_of(self.ctx, action, record))),
+            ActionKind::Unwatch => return Ok(args.first().map_or(Outcome::Continue, |a| Outcome::Unwatch(a.bits()))),
             ActionKind::Time(format) => {
                 let text = format_time(format, i128::from(now_ns(KernelClock::Realtime)));
                 self.sink.text(TextKind::Time, text.as_bytes())?;

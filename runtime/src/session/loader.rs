@@ -47,7 +47,7 @@ pub struct DirectLoader {
 }
 
 /// Program type and expected attach type.
-fn kernel_type(kind: ProgramKind) -> (u32, u32) {
+pub(crate) fn kernel_type(kind: ProgramKind) -> (u32, u32) {
     match kind {
         ProgramKind::RawTpRun | ProgramKind::RawTracepoint | ProgramKind::SyscallEnter | ProgramKind::SyscallExit => {
             (bpf::PROG_TYPE_RAW_TRACEPOINT, 0)

@@ -153,6 +153,7 @@ pub fn run(
         child,
         unwinder,
         exit: None,
+        unwatched: Vec::new(),
     };
     session.run()
 }
@@ -169,6 +170,8 @@ pub(super) struct Session<'a> {
     child: Held,
     unwinder: Option<Unwinder>,
     exit: Option<i32>,
+    /// Addresses whose watchpoints end after the records at hand.
+    unwatched: Vec<u64>,
 }
 
 impl Session<'_> {
@@ -203,20 +206,21 @@ impl Session<'_> {
                 child.or(self.options.pid)
             });
         }
-        let links = if ended { Links::default() } else { self.attach()? };
+        let mut links = if ended { Links::default() } else { self.attach()? };
         self.announce(if ended { self.probes().count() } else { links.probes + self.own_probes() })?;
         for record in &early {
             if self.exit.is_none() {
                 self.handle(record)?;
             }
         }
+        links.unwatch(&mut self.unwatched);
         self.flush(false)?;
         if !ended {
             self.release_child()?;
             if self.probes().any(|p| matches!(p.attach, Attach::Iter { .. })) {
                 self.iterate(&links, &signals)?;
             } else if !self.is_finished_by_begin() {
-                self.serve(&signals, process.as_ref())?;
+                self.serve(&signals, process.as_ref(), &mut links)?;
             }
         }
         self.finish(links, &signals)
@@ -299,7 +303,7 @@ impl Session<'_> {
     }
 
     /// Waits and serves until the script, a signal, or the traced process ends it.
-    fn serve(&mut self, signals: &Signals, process: Option<&OwnedFd>) -> Result<(), SessionError> {
+    fn serve(&mut self, signals: &Signals, process: Option<&OwnedFd>, links: &mut Links) -> Result<(), SessionError> {
         let failed = |e| SessionError::System { action: "wait for events", error: e };
         let epoll = Epoll::new().map_err(failed)?;
         epoll.add(signals.as_fd(), SIGNAL).map_err(failed)?;
@@ -348,6 +352,7 @@ impl Session<'_> {
                 self.actions.refresh_processes();
             }
             let emptied = self.drain(BATCH)?;
+            links.unwatch(&mut self.unwatched);
             self.flush(false)?;
             if self.last_report.elapsed() >= REPORT_INTERVAL {
                 self.report_losses()?;
@@ -430,6 +435,7 @@ impl Session<'_> {
             match self.actions.run(&item).map_err(SessionError::Output)? {
                 Outcome::Continue => {}
                 Outcome::Exit(status) => self.exit = Some(status),
+                Outcome::Unwatch(address) => self.unwatched.push(address),
             }
             if self.options.buffering == Buffering::None {
                 self.actions.sink.flush().map_err(SessionError::Output)?;
@@ -439,8 +445,10 @@ impl Session<'_> {
     }
 
     fn handle(&mut self, record: &[u8]) -> Result<(), SessionError> {
-        if let Outcome::Exit(status) = self.actions.run(record).map_err(SessionError::Output)? {
-            self.exit = Some(status);
+        match self.actions.run(record).map_err(SessionError::Output)? {
+            Outcome::Continue => {}
+            Outcome::Exit(status) => self.exit = Some(status),
+            Outcome::Unwatch(address) => self.unwatched.push(address),
         }
         Ok(())
     }

@@ -10,8 +10,8 @@ use aya_obj::generated::bpf_insn;
 use tapline_compiler::target::Feature;
 
 use crate::sys::bpf::{
-    ATTACH_KPROBE_MULTI, ATTACH_UPROBE_MULTI, ExtInfo, LogRequest, PROG_TYPE_KPROBE, PROG_TYPE_TRACEPOINT, ProgLoad,
-    link_kprobe_multi, link_uprobe_multi, prog_load,
+    ATTACH_KPROBE_MULTI, ATTACH_UPROBE_MULTI, BtfTarget, ExtInfo, LogRequest, PROG_TYPE_KPROBE, PROG_TYPE_TRACEPOINT,
+    PROG_TYPE_TRACING, ProgLoad, link_kprobe_multi, link_uprobe_multi, prog_load,
 };
 
 /// Answers so far.
@@ -108,6 +108,39 @@ pub fn has_helper(prog_type: u32, helper: i32) -> bool {
                 && !["invalid func ", "unknown func ", "cannot use helper "].iter().any(|text| log.contains(text))
         }
     }
+}
+
+/// Whether programs of a type may call a function of the kernel, given by its id. As for helpers, the arguments are nonsense.
+pub fn kfunc_allowed((prog_type, attach_type): (u32, u32), id: u32, function: Option<u32>) -> bool {
+    /// `BPF_PSEUDO_KFUNC_CALL`, in the place of the source register.
+    const KFUNC: u8 = 2;
+    let Ok(imm) = i32::try_from(id) else { return false };
+    let mut call = insn(CALL, imm);
+    call._bitfield_1 = bpf_insn::new_bitfield_1(0, KFUNC);
+    let mut insns: Vec<bpf_insn> = (1..=5).map(zero).collect();
+    insns.extend([call, insn(MOV64_IMM, 0), insn(EXIT, 0)]);
+    let program = ProgLoad {
+        prog_type,
+        expected_attach_type: attach_type,
+        name: "feature",
+        insns: &insns,
+        license: c"GPL",
+        btf: None,
+        func_info: ExtInfo::default(),
+        line_info: ExtInfo::default(),
+        target: function.filter(|_| prog_type == PROG_TYPE_TRACING).map(|id| BtfTarget { id, module: None }),
+    };
+    let mut log = Vec::new();
+    if prog_load(&program, Some(LogRequest { level: 1, capacity: 4096 }), &mut log).is_ok() {
+        return true;
+    }
+    let log = String::from_utf8_lossy(&log);
+    !log.is_empty() && !["is not allowed", "not supported", "reserved fields"].iter().any(|text| log.contains(text))
+}
+
+/// Sets a register to 0.
+fn zero(register: u8) -> bpf_insn {
+    bpf_insn { _bitfield_1: bpf_insn::new_bitfield_1(register, 0), ..insn(MOV64_IMM, 0) }
 }
 
 /// A link to no function at all is `EINVAL` where links over many functions exist, and `EOPNOTSUPP` where they do not

@@ -17,6 +17,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use tapline_compiler::program::ProgramKind;
 use tapline_compiler::target::{
     Arch, Feature, Glob, KernelPlace, PidNamespace, ProbeSource, Target, TargetError, UsdtBinary, UserBinary,
     UserSymbol, function_at, similar,
@@ -24,6 +25,7 @@ use tapline_compiler::target::{
 use tapline_compiler::types::btf::{Btf, KindSet};
 
 use crate::debug_info::DebugInfo;
+use crate::session::loader::kernel_type;
 use crate::symbols::elf::{ElfError, ElfSymbols};
 use crate::symbols::kallsyms::KernelSymbols;
 use crate::sys::mmap::Mmap;
@@ -422,6 +424,12 @@ impl Target for System {
         // The file handle of a folder of cgroup2 is its inode number.
         let found = std::fs::metadata(path).map_err(|e| tracefs::target_error(Path::new(path), &e))?;
         Ok(found.ino())
+    }
+
+    fn kfunc_allowed(&self, kind: ProgramKind, id: u32) -> bool {
+        // Programs that BTF describes belong to a function; any will do.
+        let function = self.btf().and_then(|btf| btf.find(KindSet::FUNC, "bpf_fentry_test1"));
+        features::kfunc_allowed(kernel_type(kind), id, function.map(|id| id.0))
     }
 
     fn has(&self, feature: Feature) -> bool {

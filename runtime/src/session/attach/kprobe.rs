@@ -40,7 +40,7 @@ pub(super) fn attach(
     let scope = Scope::Cpu(env.first_cpu());
     let event = perf::function(scope, pmu.kind, config, target.as_deref(), offset).map_err(|e| explain(&e))?;
     let link = bpf::link_perf_event(program, event.as_fd(), cookie)?;
-    Ok(Links { links: vec![link], events: vec![event], probes: 1, slow: 1 })
+    Ok(Links { links: vec![link], events: vec![event], probes: 1, slow: 1, ..Links::default() })
 }
 
 /// The kernel's name of a function in a module; `vmlinux` stands for the kernel itself.

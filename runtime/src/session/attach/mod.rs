@@ -28,6 +28,8 @@ pub struct Links {
     pub links: Vec<OwnedFd>,
     /// Perf events.
     pub events: Vec<OwnedFd>,
+    /// What keeps watchpoints, by their addresses.
+    pub watched: Vec<(u64, Vec<OwnedFd>)>,
     /// Attach points served.
     pub probes: usize,
     /// Links that the kernel takes its time to close: about 0.1 s for each perf-based tracepoint or function.
@@ -40,6 +42,7 @@ impl Links {
         const THREADS: usize = 16;
         let mut fds: Vec<OwnedFd> = self.links;
         fds.extend(self.events);
+        fds.extend(self.watched.into_iter().flat_map(|(_, fds)| fds));
         if self.slow < 2 {
             return;
         }
@@ -52,9 +55,16 @@ impl Links {
         });
     }
 
+    /// Ends the watchpoints at some addresses.
+    pub fn unwatch(&mut self, addresses: &mut Vec<u64>) {
+        self.watched.retain(|(address, _)| !addresses.contains(address));
+        addresses.clear();
+    }
+
     fn extend(&mut self, other: Self) {
         self.links.extend(other.links);
         self.events.extend(other.events);
+        self.watched.extend(other.watched);
         self.probes += other.probes;
         self.slow += other.slow;
     }
@@ -239,7 +249,10 @@ fn attach_one(fd: BorrowedFd<'_>, kind: ProgramKind, probe: &ProbeDesc, env: &En
             uprobe::attach(fd, path, *offset, kind == ProgramKind::Uretprobe, cookie, env)?
         }
         Attach::Usdt { path, offset, semaphore } => uprobe::attach_usdt(fd, path, *offset, *semaphore, cookie, env)?,
-        Attach::Watchpoint { address, length, mode } => perf::watchpoint(fd, (*address, *length, *mode), cookie, env)?,
+        Attach::Watchpoint { address, length, mode } => {
+            let Links { links, events, .. } = perf::watchpoint(fd, (*address, *length, *mode), cookie, env)?;
+            Links { watched: vec![(*address, links.into_iter().chain(events).collect())], ..Links::default() }
+        }
         Attach::Interval { period_ns } => perf::interval(fd, *period_ns, cookie, env)?,
         Attach::Profile(sampling) => perf::profile(fd, *sampling, cookie, env)?,
         Attach::PerfCounter { perf_type, config, period } => {

@@ -19,7 +19,7 @@ pub(super) fn interval(
 ) -> Result<Links, Failure> {
     let event = perf::cpu_clock(Scope::Cpu(env.first_cpu()), Rate::Period(period_ns))?;
     let link = bpf::link_perf_event(program, event.as_fd(), cookie)?;
-    Ok(Links { links: vec![link], events: vec![event], probes: 1, slow: 0 })
+    Ok(Links { links: vec![link], events: vec![event], probes: 1, ..Links::default() })
 }
 
 /// A timer on every CPU.

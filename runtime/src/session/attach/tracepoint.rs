@@ -31,7 +31,7 @@ pub(super) fn attach(
     };
     let event = perf::tracepoint(Scope::Cpu(env.first_cpu()), id)?;
     let link = bpf::link_perf_event(program, event.as_fd(), cookie)?;
-    Ok(Links { links: vec![link], events: vec![event], probes: 1, slow: 1 })
+    Ok(Links { links: vec![link], events: vec![event], probes: 1, slow: 1, ..Links::default() })
 }
 
 pub(super) fn attach_raw(program: BorrowedFd<'_>, event: &str, cookie: u64) -> Result<Links, Failure> {

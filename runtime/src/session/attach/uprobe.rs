@@ -112,5 +112,5 @@ fn open(
         Err(e) => return Err(e.into()),
     };
     let link = bpf::link_perf_event(program, event.as_fd(), cookie)?;
-    Ok(Links { links: vec![link], events: vec![event], probes: 1, slow: 1 })
+    Ok(Links { links: vec![link], events: vec![event], probes: 1, slow: 1, ..Links::default() })
 }
