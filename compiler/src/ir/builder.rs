@@ -437,64 +437,46 @@ fn remove_unreachable(func: &mut Function) {
     func.blocks = kept;
 }
 
-/// Replaces parameters whose arguments are one value (or the parameter itself) by that value, to a fixed point.
+/// Replaces parameters whose arguments are one value (or the parameter itself) by that value, to a fixed point: what becomes of one parameter
+/// makes those that take it as an argument worth another look.
 fn remove_trivial_params(func: &mut Function) {
-    let mut alias: Table<Value, Value> = Table::default();
-    loop {
-        // Per parameter: no argument seen, one value seen, or several.
-        let mut seen: Table<Value, Option<Value>> = Table::default();
-        for data in &func.blocks {
-            for t in targets(data.term.as_ref()) {
-                let params = &func.blocks[t.block].params;
-                for (&param, &arg) in params.iter().zip(&t.args) {
-                    let arg = resolve(&alias, arg);
-                    if arg == param {
-                        continue;
-                    }
-                    seen.entry(param).and_modify(|s| *s = s.filter(|v| *v == arg)).or_insert(Some(arg));
-                }
-            }
+    let values = func.values.len();
+    let mut arguments: IndexVec<Value, Vec<Value>> = vec![Vec::new(); values].into();
+    let mut takers: IndexVec<Value, Vec<Value>> = vec![Vec::new(); values].into();
+    for target in func.blocks.iter().flat_map(|data| targets(data.term.as_ref())) {
+        for (&param, &arg) in func.blocks[target.block].params.iter().zip(&target.args) {
+            arguments[param].push(arg);
+            takers[arg].push(param);
         }
-        let mut changed = false;
-        for id in func.blocks.ids() {
-            if id == Block(0) {
-                continue;
-            }
-            let trivial: Vec<bool> =
-                func.blocks[id].params.iter().map(|p| matches!(seen.get(p), Some(Some(_)))).collect();
-            if !trivial.contains(&true) {
-                continue;
-            }
-            changed = true;
-            for (p, _) in func.blocks[id].params.iter().zip(&trivial).filter(|(_, t)| **t) {
-                if let Some(Some(v)) = seen.get(p) {
-                    let v = resolve(&alias, *v);
-                    if v != *p {
-                        alias.insert(*p, v);
-                    }
-                }
-            }
-            keep_only(&mut func.blocks[id].params, &trivial);
-            for other in func.blocks.ids() {
-                let edit = |t: &mut Target| {
-                    if t.block == id {
-                        keep_only(&mut t.args, &trivial);
-                    }
-                };
-                match &mut func.blocks[other].term {
-                    Some(Terminator::Jump(t)) => edit(t),
-                    Some(Terminator::Branch { then, otherwise, .. }) => {
-                        edit(then);
-                        edit(otherwise);
-                    }
-                    Some(Terminator::Return(_)) | None => {}
-                }
-            }
-            // One block at a time: the facts in `seen` may speak of the parameters just removed.
-            break;
+    }
+    // What stands for each value; itself at first.
+    let mut alias: IndexVec<Value, Value> = (0..values).map(Value::new).collect::<Vec<_>>().into();
+    let entry = func.blocks.iter().next().map_or(0, |entry| entry.params.len());
+    let mut work: Vec<Value> = func.blocks.iter().flat_map(|data| data.params.iter().copied()).skip(entry).collect();
+    while let Some(param) = work.pop() {
+        if alias[param] != param {
+            continue;
         }
-        if !changed {
-            break;
+        let mut only = None;
+        let several = arguments[param]
+            .iter()
+            .map(|&arg| resolve(&alias, arg))
+            .filter(|&arg| arg != param)
+            .any(|arg| *only.get_or_insert(arg) != arg);
+        if let (Some(value), false) = (only, several) {
+            alias[param] = value;
+            let affected = std::mem::take(&mut takers[param]);
+            work.extend(&affected);
+            takers[value].extend(affected);
+        }
+    }
+    let dropped: IndexVec<Block, Vec<bool>> =
+        func.blocks.iter().map(|data| data.params.iter().map(|&p| alias[p] != p).collect()).collect::<Vec<_>>().into();
+    for id in func.blocks.ids() {
+        let data = &mut func.blocks[id];
+        keep_only(&mut data.params, &dropped[id]);
+        if let Some(term) = &mut data.term {
+            term.for_each_target_mut(|t| keep_only(&mut t.args, &dropped[t.block]));
         }
     }
     func.map_uses(|v| resolve(&alias, v));
@@ -505,8 +487,8 @@ fn keep_only(values: &mut Vec<Value>, dropped: &[bool]) {
     values.retain(|_| !flags.next().copied().unwrap_or(false));
 }
 
-fn resolve(alias: &Table<Value, Value>, mut v: Value) -> Value {
-    while let Some(&next) = alias.get(&v) {
+fn resolve(alias: &IndexVec<Value, Value>, mut v: Value) -> Value {
+    while let Some(&next) = alias.get(v).filter(|&&next| next != v) {
         v = next;
     }
     v

@@ -381,7 +381,7 @@ impl Grower {
             }
             8 => {
                 // The complement of a literal is one of 64 bits without a sign, which has no negative.
-                let form = self.pick(&["(-(int64)§)", "(~§)", "(+§)"]).unwrap_or("(~§)");
+                let form = self.pick(&["(-(int64)§)", "(~(int64)§)", "(+§)"]).unwrap_or("(~(int64)§)");
                 let value = self.number(next);
                 Node::new("number", "1", form, vec![value])
             }

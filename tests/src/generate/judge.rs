@@ -114,7 +114,12 @@ impl Judge {
         let sources = SourceMap::with_file("generated.bt", script);
         let told = |kind, diagnostics: &[Diagnostic]| {
             let internal = diagnostics.iter().any(|d| d.severity == tapline_compiler::diagnostic::Severity::Internal);
-            let kind = if internal { Kind::Internal } else { kind };
+            let large = diagnostics.iter().any(|d| d.code == "too-large");
+            let kind = match kind {
+                _ if internal => Kind::Internal,
+                _ if large => Kind::TooComplex,
+                kind => kind,
+            };
             Failure::new(kind, render_all(diagnostics.iter().filter(|d| d.is_error()), &sources, Colour::Never))
         };
         let parsed = tapline_grammar::parse(FileId(0), script, &ParseOptions::default());
