@@ -40,6 +40,13 @@ const ENDLESS: &[&str] = &[
     "make_task_dead",
 ];
 
+/// Locks that the kernel takes on the way to a program at a return, which then takes them again: the machine hangs.
+pub const DEADLY_RETURNS: &[&str] =
+    &["_raw_spin_lock", "_raw_spin_lock_irqsave", "_raw_spin_unlock_irqrestore", "queued_spin_lock_slowpath"];
+
+/// What a user is told about them.
+pub const DEADLY: &str = "to run a program here the kernel takes the same lock again: the machine would hang";
+
 pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
     let exit = request.provider.name == "fexit";
     let (module, function) = match request.parts {
@@ -166,6 +173,9 @@ fn functions_of(
 pub fn refusal(btf: &Btf, function: TypeId, name: &str, exit: bool) -> Option<&'static str> {
     if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
         return Some(reason);
+    }
+    if exit && DEADLY_RETURNS.contains(&name) {
+        return Some(DEADLY);
     }
     if exit && ENDLESS.contains(&name) {
         return Some("it never returns");

@@ -1,6 +1,6 @@
 //! `kprobe:[module:]function[+offset]` and `kretprobe:[module:]function`, with wildcards; both at an address.
 
-use super::fentry::KERNEL;
+use super::fentry::{DEADLY, DEADLY_RETURNS, KERNEL};
 use super::{Concrete, ProbeError, Request, Resolved, has_wildcard};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expand::Context;
@@ -26,12 +26,20 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
     if function.starts_with(|c: char| c.is_ascii_digit()) {
         return at_address(request, last, &text);
     }
-    let Matches { names, base, suffixed } = functions(request, module.as_deref(), &function)?;
+    let Matches { mut names, base, suffixed } = functions(request, module.as_deref(), &function)?;
     need_kprobes(request)?;
     if offset != 0 {
         check_offset(request, last, &function, offset)?;
     }
     let returns = request.provider.name == "kretprobe";
+    if returns {
+        names.retain(|name| !DEADLY_RETURNS.contains(&name.as_str()));
+        if names.is_empty() {
+            let message = format!("the return of `{function}` cannot be traced");
+            let d = Diagnostic::error("untraceable", message, request.span).label(DEADLY);
+            return Err(ProbeError::invalid(d.help(format!("trace its entry: `kprobe:{function}`"))));
+        }
+    }
     // Names in links over many functions are those of the kernel itself, or not told apart.
     let own = module.as_deref().is_none_or(|name| name == KERNEL);
     let multi = names.len() > 1 && offset == 0 && own && request.target.has(Feature::KprobeMulti);
