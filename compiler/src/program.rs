@@ -452,6 +452,8 @@ pub struct Config {
     pub max_cat_bytes: u64,
     /// Demangle C++ and Rust symbols.
     pub demangle: bool,
+    /// Stacks show source lines and inlined functions.
+    pub show_debug_info: bool,
     /// GPL-compatible licence string.
     pub license: String,
     /// A missing probe: error, warn or ignore.
@@ -495,6 +497,7 @@ impl Default for Config {
             stats_in_words: false,
             max_cat_bytes: 10240,
             demangle: true,
+            show_debug_info: false,
             license: "GPL".into(),
             missing_probes: MissingProbes::Error,
             report_helper_errors: false,

@@ -125,7 +125,7 @@ const VARIABLES: &[(&str, Kind)] = &[
         }),
     ),
     ("print_maps_on_exit", Kind::Bool(|s, v| s.config.print_maps_on_exit = v)),
-    ("show_debug_info", Kind::Unused(BOOLS)),
+    ("show_debug_info", Kind::Bool(|s, v| s.config.show_debug_info = v)),
     (
         "stack_mode",
         Kind::Word(&["bpftrace", "perf", "raw", "build_id"], |s, v| {
@@ -187,6 +187,11 @@ const MEANINGS: &[(&str, &str, &str)] = &[
     ("missing_probes", "error", "what a probe that does not exist means: the end, a warning, nothing"),
     ("perf_rb_pages", "64", "size of the ring buffer for events, in pages of 4 KiB"),
     ("print_maps_on_exit", "true", "print all maps at the end"),
+    (
+        "show_debug_info",
+        "false",
+        "show source lines and inlined functions in `ustack`, where the program has debug information",
+    ),
     ("stack_mode", "bpftrace", "how `kstack` and `ustack` print stacks when they name no mode"),
     (
         "stats_format",

@@ -299,7 +299,10 @@ fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
         tracefs: if uses_tracefs { system.tracefs().ok().map(|t| t.path("")) } else { None },
     };
     let kernel = Rc::clone(&system);
-    let symbols = Box::new(Symbols::new(program.manifest.config.demangle, move || Rc::clone(kernel.symbols())));
+    let symbols = Box::new(
+        Symbols::new(program.manifest.config.demangle, move || Rc::clone(kernel.symbols()))
+            .with_debug_info(program.manifest.config.show_debug_info),
+    );
     let out: Box<dyn Write> = match &cli.output {
         Some(path) => Box::new(
             File::create(path)

@@ -9,6 +9,7 @@ mod types;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -60,7 +61,14 @@ struct Place {
 impl DebugInfo {
     /// That of the program or library at a path, from the file itself or from one beside it; `None` when it has none.
     pub fn load(path: &Path) -> Option<Self> {
-        let file = elf::open(path).ok().filter(|file| file.metadata().is_ok_and(|found| found.is_file()))?;
+        Self::of_file(elf::open(path).ok()?, path)
+    }
+
+    /// That of an open file, whose debug file is looked for beside its path.
+    pub fn of_file(file: File, path: &Path) -> Option<Self> {
+        if !file.metadata().is_ok_and(|found| found.is_file()) {
+            return None;
+        }
         let cache = ReadCache::new(file);
         let parsed = object::File::parse(&cache).ok()?;
         Self::of(&parsed).or_else(|| {

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use tapline_compiler::program::{Clock, Manifest, StackMode, ValueType};
 
+use crate::debug_info::Frame;
 use crate::maps::table::Table;
 use crate::sys::time::{KernelClock, now_ns, strftime};
 
@@ -28,6 +29,11 @@ pub trait Symbolizer {
     fn kernel(&self, address: u64) -> Option<Symbol>;
     /// The function of a process at an address. A symbol with an empty name knows its module alone.
     fn user(&self, tgid: u32, address: u64) -> Option<Symbol>;
+    /// The source line of an address of a process, and the functions that were inlined there, the innermost first; empty when that is not
+    /// known, or not asked for.
+    fn source(&self, _tgid: u32, _address: u64) -> Vec<Frame> {
+        Vec::new()
+    }
     /// Build id (hexadecimal) and file offset of an address of a process.
     fn build_id(&self, tgid: u32, address: u64) -> Option<(String, u64)>;
     /// A process whose addresses will be asked for later, when it may be gone.
@@ -36,6 +42,25 @@ pub trait Symbolizer {
     fn watch(&self, _tgid: Option<u32>) {}
     /// Takes over what has been seen of the watched processes; to be called a few times a second.
     fn refresh(&self) {}
+}
+
+/// `@file:line`, where that is known.
+fn write_source(source: Option<&Frame>, text: &mut String) {
+    if let Some(Frame { file, line, .. }) = source.filter(|source| source.line > 0) {
+        let _ = write!(text, "@{file}:{line}");
+    }
+}
+
+/// A line for a function that was inlined: it has no code of its own, and so no offset.
+fn write_inlined(frame: &Frame, address: u64, mode: StackMode, text: &mut String) {
+    let name = frame.inlined.as_deref().unwrap_or_default();
+    if mode == StackMode::Perf {
+        let _ = writeln!(text, "\t{address:x} {name} [inlined]");
+    } else {
+        let _ = write!(text, "        {name}");
+        write_source(Some(frame), text);
+        text.push_str(" [inlined]\n");
+    }
 }
 
 /// A symbolizer that knows nothing, for tests.
@@ -124,12 +149,23 @@ impl Context {
         let room = (value.len() / 8).saturating_sub(1);
         let count = (read_uint(&value, 0, 8).min(u64::from(limit)) as usize).min(room);
         for frame in 1..=count {
-            self.write_frame(read_uint(&value, frame * 8, 8), tgid, mode, &mut text);
+            let address = read_uint(&value, frame * 8, 8);
+            // A return address belongs to what follows the call.
+            let inside = if frame > 1 { address.saturating_sub(1) } else { address };
+            let mut source = match (tgid, mode) {
+                (Some(tgid), StackMode::Bpftrace | StackMode::Perf) => self.symbols.source(tgid, inside),
+                _ => Vec::new(),
+            };
+            let own = source.pop();
+            for inlined in &source {
+                write_inlined(inlined, address, mode, &mut text);
+            }
+            self.write_frame(address, tgid, mode, own.as_ref(), &mut text);
         }
         text
     }
 
-    fn write_frame(&self, address: u64, tgid: Option<u32>, mode: StackMode, text: &mut String) {
+    fn write_frame(&self, address: u64, tgid: Option<u32>, mode: StackMode, source: Option<&Frame>, text: &mut String) {
         let symbol = |text: &mut String| {
             let found = match tgid {
                 None => self.symbols.kernel(address),
@@ -145,6 +181,7 @@ impl Context {
             StackMode::Bpftrace => {
                 text.push_str("        ");
                 symbol(text);
+                write_source(source, text);
             }
             StackMode::Perf => {
                 let _ = write!(text, "\t{address:x} ");

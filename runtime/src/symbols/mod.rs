@@ -15,6 +15,7 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::rc::Rc;
 
+use crate::debug_info::{DebugInfo, Frame};
 use crate::events::context::{Symbol, Symbolizer};
 use demangle::demangle;
 use elf::{ElfSymbols, hex};
@@ -32,6 +33,8 @@ pub struct Symbols {
     /// By device and inode; `None` for a file without symbols.
     files: RefCell<HashMap<FileId, Option<Rc<ElfSymbols>>>>,
     vdso: OnceCell<Option<Rc<ElfSymbols>>>,
+    /// Debug information, where it shall be shown; `None` for a file without.
+    debug: Option<RefCell<HashMap<FileId, Option<Rc<DebugInfo>>>>>,
 }
 
 /// Device and inode of a file.
@@ -50,7 +53,15 @@ impl Symbols {
             processes: RefCell::default(),
             files: RefCell::default(),
             vdso: OnceCell::new(),
+            debug: None,
         }
+    }
+
+    /// Shows source lines and inlined functions, where files have debug information.
+    #[must_use]
+    pub fn with_debug_info(mut self, wanted: bool) -> Self {
+        self.debug = wanted.then(RefCell::default);
+        self
     }
 
     fn file(&self, pid: u32, mapping: &Mapping) -> Option<Rc<ElfSymbols>> {
@@ -117,6 +128,22 @@ impl Symbolizer for Symbols {
         }
         let (name, offset) = self.processes.borrow().jit_function(tgid, address)?;
         Some(Symbol { name, offset, module: String::new() })
+    }
+
+    fn source(&self, tgid: u32, address: u64) -> Vec<Frame> {
+        let Some(debug) = &self.debug else { return Vec::new() };
+        let Some((mapping, _, offset)) = self.locate(tgid, address) else { return Vec::new() };
+        let key = (mapping.device.clone(), mapping.inode);
+        let load = || {
+            let path = format!("/proc/{tgid}/root{}", mapping.path);
+            DebugInfo::of_file(open_mapped(tgid, &mapping)?, path.as_ref()).map(Rc::new)
+        };
+        let info = debug.borrow_mut().entry(key).or_insert_with(load).clone();
+        let mut frames = info.and_then(|info| Some(info.frames(info.segments.address_of(offset)?))).unwrap_or_default();
+        for name in frames.iter_mut().filter_map(|frame| frame.inlined.as_mut()) {
+            *name = self.name(name);
+        }
+        frames
     }
 
     fn build_id(&self, tgid: u32, address: u64) -> Option<(String, u64)> {
