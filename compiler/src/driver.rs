@@ -1,12 +1,14 @@
 //! The whole compiler in one call: text to [`Program`], with everything that is to be said about it. Passes stop at the first stage
 //! that found errors; each stage can be had as text.
 
-use tapline_grammar::ParseOptions;
-use tapline_grammar::span::{FileId, Span};
+use std::path::PathBuf;
+
+use tapline_grammar::span::Span;
 
 use crate::bpf::disasm::disassemble;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::expand;
+use crate::load::{Files, load};
 use crate::program::Program;
 use crate::source::SourceMap;
 use crate::target::Target;
@@ -15,10 +17,14 @@ use crate::{backend, check, lower};
 /// A script and what the command line adds to it.
 #[derive(Clone, Debug, Default)]
 pub struct Input {
-    /// Name of the file as messages show it; `stdin` for a script from the command line.
+    /// Path of the file, as messages show it and as imports start from it; `stdin` for a script from the command line.
     pub name: String,
     /// The script.
     pub text: String,
+    /// Folders where headers are searched (`-I`).
+    pub include_folders: Vec<PathBuf>,
+    /// Headers read before the script (`--include`).
+    pub includes: Vec<PathBuf>,
     /// Parameters, environment, filter.
     pub options: expand::Options,
     /// Functions that change the system are allowed (`--unsafe`).
@@ -89,9 +95,9 @@ pub struct Compiled {
     pub stages: Vec<(Stage, String)>,
 }
 
-/// Compiles a script for a target. Never panics on any text.
-pub fn compile(input: &Input, target: &dyn Target) -> Compiled {
-    let mut run = Run { input, target, out: Compiled::default() };
+/// Compiles a script, with what it imports from `files`, for a target. Never panics on any text.
+pub fn compile(input: &Input, files: &dyn Files, target: &dyn Target) -> Compiled {
+    let mut run = Run { input, files, target, out: Compiled::default() };
     run.out.program = run.program();
     merge_repeated(&mut run.out.diagnostics);
     run.out
@@ -127,6 +133,7 @@ fn merge_repeated(diagnostics: &mut Diagnostics) {
 /// One run of the compiler; `None` from a stage means that errors were reported.
 struct Run<'a> {
     input: &'a Input,
+    files: &'a dyn Files,
     target: &'a dyn Target,
     out: Compiled,
 }
@@ -143,8 +150,7 @@ impl Run<'_> {
     }
 
     fn program(&mut self) -> Option<Program> {
-        let file = self.out.sources.add(self.input.name.clone(), self.input.text.clone());
-        let script = self.parse(file)?;
+        let script = self.script()?;
         let expanded = {
             let Compiled { diagnostics, sources, .. } = &mut self.out;
             expand::expand(script, &self.input.options, self.target, sources, diagnostics)
@@ -167,14 +173,12 @@ impl Run<'_> {
         self.generate(&typed, &sources)
     }
 
-    fn parse(&mut self, file: FileId) -> Option<tapline_grammar::ast::Script> {
-        // Scripts test this to leave out definitions that BTF brings.
-        let has_btf = self.input.text.contains("BPFTRACE_HAVE_BTF") && self.target.btf().is_some();
-        let defines = if has_btf { vec![("BPFTRACE_HAVE_BTF".to_owned(), "1".to_owned())] } else { Vec::new() };
-        let parsed = tapline_grammar::parse(file, &self.input.text, &ParseOptions { defines });
-        self.show(Stage::Ast, || parsed.script.to_string());
-        self.out.diagnostics.extend(parsed.errors.into_iter().map(Diagnostic::from));
-        (!self.failed()).then_some(parsed.script)
+    fn script(&mut self) -> Option<tapline_grammar::ast::Script> {
+        let loaded = load(self.input, self.files, &|| self.target.btf().is_some());
+        self.out.sources = loaded.sources;
+        self.out.diagnostics = loaded.diagnostics;
+        self.show(Stage::Ast, || loaded.script.to_string());
+        (!self.failed()).then_some(loaded.script)
     }
 
     fn generate(&mut self, typed: &crate::typed::TypedScript, sources: &SourceMap) -> Option<Program> {
@@ -243,13 +247,14 @@ mod messages;
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
+    use crate::load::NoFiles;
     use crate::program::{StackMode, ValueType};
     use crate::render::{Colour, render_all};
     use crate::target::fixture::Fixture;
 
     fn run(text: &str, stages: &[Stage]) -> Compiled {
         let input = Input { name: "t.bt".into(), text: text.into(), stages: stages.to_vec(), ..Input::default() };
-        compile(&input, &Fixture::new().unwrap())
+        compile(&input, &NoFiles, &Fixture::new().unwrap())
     }
 
     #[test]

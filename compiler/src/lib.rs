@@ -10,6 +10,7 @@ pub mod driver;
 pub mod expand;
 pub mod index;
 pub mod ir;
+pub mod load;
 pub mod lower;
 pub mod number;
 pub mod object;

@@ -23,6 +23,8 @@ pub enum CItemKind {
         path: String,
         /// Written with angle brackets.
         system: bool,
+        /// The header was found: its items follow.
+        read: bool,
     },
     /// An object-like `#define NAME text`; `value` is set when the text is an expression of the language.
     Define {

@@ -9,7 +9,7 @@ use logos::Logos;
 use crate::SyntaxError;
 use crate::ast::Item;
 use crate::c_parse;
-use crate::cpp::{MacroText, Preprocessor, Sinks};
+use crate::cpp::{MacroText, Preprocessor, Sinks, Strictness};
 use crate::lexer::{Located, Tok};
 use crate::span::{FileId, Span};
 use crate::stream;
@@ -26,14 +26,14 @@ pub(crate) fn starts_declaration(word: &str, after: &str) -> bool {
 }
 
 /// Reads declarations of one text.
-pub(crate) struct Declarations<'p, 't> {
-    cpp: &'p mut Preprocessor,
+pub(crate) struct Declarations<'p, 't, 'h> {
+    cpp: &'p mut Preprocessor<'h>,
     text: &'t str,
     file: FileId,
 }
 
-impl<'p, 't> Declarations<'p, 't> {
-    pub(crate) fn new(cpp: &'p mut Preprocessor, text: &'t str, file: FileId) -> Self {
+impl<'p, 't, 'h> Declarations<'p, 't, 'h> {
+    pub(crate) fn new(cpp: &'p mut Preprocessor<'h>, text: &'t str, file: FileId) -> Self {
         Declarations { cpp, text, file }
     }
 
@@ -43,7 +43,7 @@ impl<'p, 't> Declarations<'p, 't> {
         if raw.is_empty() {
             return end;
         }
-        if !self.cpp.is_header()
+        if self.cpp.strictness() == Strictness::Script
             && let Some(brace) = function_body(&raw)
         {
             let span = Span::new(self.file, brace.0, brace.2);
@@ -59,6 +59,7 @@ impl<'p, 't> Declarations<'p, 't> {
         let mut items = Vec::new();
         match c_parse::declaration(&toks, self.text, self.file, &macros, &mut items) {
             Ok(()) => sinks.items.extend(items.into_iter().map(Item::C)),
+            Err(_) if self.cpp.strictness() == Strictness::System => {}
             Err(error) => sinks.errors.push(*error),
         }
         self.cpp.put_macros(macros);
@@ -75,6 +76,7 @@ impl<'p, 't> Declarations<'p, 't> {
         while let Some((tok, l, r)) = self.next(pos) {
             pos = r;
             match tok {
+                None if self.cpp.strictness() != Strictness::Script => continue,
                 None => {
                     let slice = self.text.get(l..r).unwrap_or_default();
                     let message = format!("`{}` does not belong into a C declaration", slice.escape_debug());

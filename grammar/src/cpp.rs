@@ -1,11 +1,12 @@
 //! The small preprocessor: directives and conditions.
 //!
-//! `#include` is noted and never followed. Macros are kept for the compiler, and used here for conditions and for C
-//! declarations only. A line belongs to a directive as far as backslashes at its end and comments reach.
+//! `#include` reads what the caller's [`Headers`] have, and is noted otherwise. Macros are kept for the compiler, and used
+//! here for conditions and for C declarations only. A line belongs to a directive as far as backslashes at its end and
+//! comments reach.
 //!
 //! Invariant: a branch that is not taken is never looked at, except for the directives that end it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use crate::ast::{Item, Name};
@@ -15,10 +16,12 @@ use crate::c_tokens::Declarations;
 use crate::lexer::Tok;
 use crate::span::{FileId, Span, Spanned};
 use crate::stream::{self, Notes, Until};
-use crate::{ParseOptions, SyntaxError, parser};
+use crate::{Header, Headers, ParseOptions, SyntaxError, parser};
 
 /// Conditions may be nested this deep.
 const MAX_CONDITIONS: usize = 64;
+/// Headers may include each other this deep.
+const MAX_INCLUDES: u32 = 32;
 
 /// A macro by its replacement text.
 #[derive(Clone, Debug)]
@@ -39,13 +42,59 @@ struct Condition {
     otherwise: bool,
 }
 
-/// The state of the preprocessor in one file.
-pub(crate) struct Preprocessor {
-    file: FileId,
+/// What the files of one compilation share: the macros defined so far, and the headers that are read only once.
+#[derive(Clone, Debug, Default)]
+pub struct Preamble {
     macros: HashMap<String, MacroText>,
+    once: HashSet<FileId>,
+}
+
+impl Preamble {
+    /// With what is known from the start.
+    pub fn new(opts: &ParseOptions) -> Self {
+        let mut macros = HashMap::new();
+        // Conditions on the kernel's version use it, and no header that defines it is ever read.
+        let params = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let body = "(((a) << 16) + ((b) << 8) + ((c) > 255 ? 255 : (c)))".to_owned();
+        macros.insert("KERNEL_VERSION".to_owned(), MacroText { params: Some(params), body });
+        let mut preamble = Preamble { macros, once: HashSet::new() };
+        for (name, value) in &opts.defines {
+            preamble.define(name, value);
+        }
+        preamble
+    }
+
+    /// Defines a macro without parameters.
+    pub fn define(&mut self, name: &str, value: &str) {
+        self.macros.insert(name.to_owned(), MacroText { params: None, body: value.to_owned() });
+    }
+
+    /// Whether a header has said `#pragma once` and been read.
+    pub(crate) fn is_done(&self, file: FileId) -> bool {
+        self.once.contains(&file)
+    }
+}
+
+/// How strictly a file is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strictness {
+    /// Everything must make sense.
+    Script,
+    /// What a script cannot use is no mistake.
+    Header,
+    /// What cannot be read is left out, too: headers of the system hold more of C than a script needs.
+    System,
+}
+
+/// The state of the preprocessor in one file.
+pub(crate) struct Preprocessor<'p> {
+    file: FileId,
+    preamble: &'p mut Preamble,
+    headers: &'p dyn Headers,
     conditions: Vec<Condition>,
-    /// The file is a header: what a script cannot use is no mistake there.
-    header: bool,
+    strictness: Strictness,
+    /// How many headers are open.
+    depth: u32,
 }
 
 /// Where items, errors and comments go.
@@ -55,35 +104,31 @@ pub(crate) struct Sinks<'a> {
     pub(crate) comments: &'a mut Vec<Span>,
 }
 
-impl Preprocessor {
-    pub(crate) fn new(file: FileId, opts: &ParseOptions) -> Self {
-        let mut macros = HashMap::new();
-        // Conditions on the kernel's version use it, and no header that defines it is ever read.
-        let params = ["a", "b", "c"].map(str::to_owned).to_vec();
-        let body = "(((a) << 16) + ((b) << 8) + ((c) > 255 ? 255 : (c)))".to_owned();
-        macros.insert("KERNEL_VERSION".to_owned(), MacroText { params: Some(params), body });
-        for (name, value) in &opts.defines {
-            macros.insert(name.clone(), MacroText { params: None, body: value.clone() });
-        }
-        Preprocessor { file, macros, conditions: Vec::new(), header: false }
+impl<'p> Preprocessor<'p> {
+    pub(crate) fn new(
+        file: FileId,
+        preamble: &'p mut Preamble,
+        headers: &'p dyn Headers,
+        strictness: Strictness,
+    ) -> Preprocessor<'p> {
+        Preprocessor { file, preamble, headers, conditions: Vec::new(), strictness, depth: 0 }
     }
 
-    /// The file is a header.
-    pub(crate) fn in_header(&mut self) {
-        self.header = true;
+    pub(crate) fn file(&self) -> FileId {
+        self.file
     }
 
-    pub(crate) fn is_header(&self) -> bool {
-        self.header
+    pub(crate) fn strictness(&self) -> Strictness {
+        self.strictness
     }
 
     /// Takes the macros out, to be put back with [`Self::put_macros`].
     pub(crate) fn take_macros(&mut self) -> HashMap<String, MacroText> {
-        std::mem::take(&mut self.macros)
+        std::mem::take(&mut self.preamble.macros)
     }
 
     pub(crate) fn put_macros(&mut self, macros: HashMap<String, MacroText>) {
-        self.macros = macros;
+        self.preamble.macros = macros;
     }
 
     /// Reports conditions that were never ended.
@@ -111,11 +156,14 @@ impl Preprocessor {
         let kept = line.trim_end_matches(|c: char| c.is_whitespace() || c == '\\');
         let keep = CItemKind::Directive(kept.to_owned());
         let kind = match word {
-            "include" | "include_next" | "import" => include(text, rest, span, sinks.errors),
+            "include" | "include_next" | "import" => {
+                self.include(text, rest, span, sinks);
+                return end;
+            }
             "define" => self.define(text, rest, span, sinks.errors),
             "undef" => {
                 if let Some(name) = self.name(text, &rest) {
-                    self.macros.remove(&name.node);
+                    self.preamble.macros.remove(&name.node);
                     Some(CItemKind::Undef(name))
                 } else {
                     sinks.errors.push(SyntaxError::new("expected a name after `#undef`", span));
@@ -144,8 +192,15 @@ impl Preprocessor {
                 sinks.errors.push(SyntaxError::new(&format!("#error: {message}"), span));
                 None
             }
+            "pragma" if text.get(rest.clone()).is_some_and(|t| t.trim() == "once") => {
+                self.preamble.once.insert(self.file);
+                Some(keep)
+            }
             "pragma" | "warning" | "line" | "ident" | "" => Some(keep),
             _ => {
+                if self.strictness == Strictness::System {
+                    return end;
+                }
                 sinks.errors.push(
                     SyntaxError::new(&format!("`#{word}` is not a directive of the preprocessor"), span)
                         .help("a comment begins with `//`"),
@@ -157,6 +212,45 @@ impl Preprocessor {
             sinks.items.push(Item::C(CItem { kind, span }));
         }
         end
+    }
+
+    /// `#include`: the items of the header follow the line.
+    fn include(&mut self, text: &str, rest: Range<usize>, span: Span, sinks: &mut Sinks<'_>) {
+        let Some((path, system)) = include_path(text.get(rest).unwrap_or_default()) else {
+            sinks.errors.push(
+                SyntaxError::new("expected a file name after `#include`", span)
+                    .help("write `#include <linux/sched.h>` or `#include \"mine.h\"`"),
+            );
+            return;
+        };
+        let found = match self.headers.open(path, system, self.file) {
+            Ok(_) if self.depth >= MAX_INCLUDES => Err("headers include each other too deeply".to_owned()),
+            other => other,
+        };
+        let header = found.unwrap_or_else(|message| {
+            let mut error = SyntaxError::new(&message, span);
+            if self.depth >= MAX_INCLUDES {
+                error = error.help("a header that must be read only once says `#pragma once`");
+            }
+            sinks.errors.push(error);
+            None
+        });
+        let kind = CItemKind::Include { path: path.to_owned(), system, read: header.is_some() };
+        sinks.items.push(Item::C(CItem { kind, span }));
+        if let Some(header) = header.filter(|h| !self.preamble.is_done(h.file)) {
+            let lenient = system || self.strictness == Strictness::System;
+            let strictness = if lenient { Strictness::System } else { Strictness::Header };
+            self.read(&header, strictness, sinks);
+        }
+    }
+
+    /// Reads a header with the macros of now.
+    fn read(&mut self, header: &Header, strictness: Strictness, sinks: &mut Sinks<'_>) {
+        let mut inner = Preprocessor::new(header.file, self.preamble, self.headers, strictness);
+        inner.depth = self.depth + 1;
+        let (items, errors) = parser::header(&header.text, inner);
+        sinks.items.extend(items);
+        sinks.errors.extend(errors);
     }
 
     /// The first name in a range.
@@ -209,7 +303,7 @@ impl Preprocessor {
         let body = text.get(range.clone()).unwrap_or_default().to_owned();
         let value = if range.is_empty() { None } else { parser::expression(self.file, text, range).ok() };
         let names = params.as_ref().map(|list: &Vec<Name>| list.iter().map(|p| p.node.clone()).collect());
-        self.macros.insert(name.node.clone(), MacroText { params: names, body: body.clone() });
+        self.preamble.macros.insert(name.node.clone(), MacroText { params: names, body: body.clone() });
         Some(match params {
             Some(params) => CItemKind::DefineFn { name, params, value, text: body },
             None => CItemKind::Define { name, value, text: body },
@@ -254,10 +348,12 @@ impl Preprocessor {
                 errors.push(SyntaxError::new(&format!("expected a name after `#{word}`"), span));
                 return false;
             };
-            return self.macros.contains_key(&name.node) != word.ends_with("ndef");
+            return self.preamble.macros.contains_key(&name.node) != word.ends_with("ndef");
         }
         match self.evaluate(text.get(rest).unwrap_or_default()) {
             Ok(value) => value != 0,
+            // Compilers know more functions in conditions than are worth knowing here.
+            Err(_) if self.strictness != Strictness::Script => false,
             Err(message) => {
                 errors.push(
                     SyntaxError::new(&format!("this condition cannot be decided: {message}"), span)
@@ -306,7 +402,7 @@ impl Preprocessor {
         let decided = self.decide_defined(text)?;
         let expr = parser::expression(self.file, &decided, 0..decided.len())
             .map_err(|errors| errors.into_iter().next().map(|e| e.message).unwrap_or_default())?;
-        c_eval::value(&expr, Scope::new(&self.macros))
+        c_eval::value(&expr, Scope::new(&self.preamble.macros))
     }
 
     /// Replaces `defined X` and `defined(X)` by 1 or 0.
@@ -330,30 +426,17 @@ impl Preprocessor {
                 return Err("expected a name after `defined`".to_owned());
             };
             i += 1 + usize::from(parenthesised);
-            out.push_str(if self.macros.contains_key(*name) { "1 " } else { "0 " });
+            out.push_str(if self.preamble.macros.contains_key(*name) { "1 " } else { "0 " });
         }
         Ok(out)
     }
 }
 
-/// `#include` with its path.
-fn include(text: &str, rest: Range<usize>, span: Span, errors: &mut Vec<SyntaxError>) -> Option<CItemKind> {
-    let path = text.get(rest).unwrap_or_default().trim();
-    let quoted = |open: char, close: char| {
-        let inner = path.strip_prefix(open)?;
-        inner.split_once(close).map(|(p, _)| p.to_owned())
-    };
-    if let Some(path) = quoted('<', '>') {
-        return Some(CItemKind::Include { path, system: true });
-    }
-    if let Some(path) = quoted('"', '"') {
-        return Some(CItemKind::Include { path, system: false });
-    }
-    errors.push(
-        SyntaxError::new("expected a file name after `#include`", span)
-            .help("write `#include <linux/sched.h>` or `#include \"mine.h\"`"),
-    );
-    None
+/// The path of an `#include`, and whether it stands in angle brackets.
+fn include_path(text: &str) -> Option<(&str, bool)> {
+    let text = text.trim();
+    let quoted = |open: char, close: char| Some(text.strip_prefix(open)?.split_once(close)?.0);
+    quoted('<', '>').map(|path| (path, true)).or_else(|| quoted('"', '"').map(|path| (path, false)))
 }
 
 /// The end of the line of a directive: the next line break that neither a backslash nor a comment hides.

@@ -65,8 +65,8 @@ impl Display for TypeOrExpr {
 impl Display for CItem {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            CItemKind::Include { path, system: true } => write!(f, "(include <{path}>)"),
-            CItemKind::Include { path, system: false } => write!(f, "(include {path:?})"),
+            CItemKind::Include { path, system: true, .. } => write!(f, "(include <{path}>)"),
+            CItemKind::Include { path, system: false, .. } => write!(f, "(include {path:?})"),
             CItemKind::Define { name, value: Some(value), .. } => write!(f, "(define {} {value})", name.node),
             CItemKind::Define { name, value: None, text } => write!(f, "(define {} text {text:?})", name.node),
             CItemKind::DefineFn { name, params, value, text } => {

@@ -13,7 +13,7 @@ use crate::lexer::{Located, Tok};
 use crate::parser::{self, Piece, PieceKind};
 use crate::span::{FileId, Span};
 use crate::stream::{self, Notes, Until};
-use crate::{ParseOptions, SyntaxError, header};
+use crate::{NoHeaders, ParseOptions, Preamble, SyntaxError, header};
 
 /// Columns of a line.
 const WIDTH: usize = 80;
@@ -25,7 +25,7 @@ const INLINE_WIDTH: usize = 40;
 /// Formats a script; the errors when it does not parse.
 pub(crate) fn script(text: &str) -> Result<String, Vec<SyntaxError>> {
     let file = FileId::default();
-    let output = parser::run(file, text, &ParseOptions::default());
+    let output = parser::run(file, text, &mut Preamble::new(&ParseOptions::default()), &NoHeaders);
     if !output.errors.is_empty() {
         return Err(output.errors);
     }

@@ -34,6 +34,9 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/grammar.rs"));
 }
 
+use std::rc::Rc;
+
+pub use cpp::Preamble;
 use span::{FileId, Span};
 
 /// What parsing needs to know besides the text.
@@ -61,15 +64,51 @@ pub struct ParsedHeader {
     pub errors: Vec<SyntaxError>,
 }
 
-/// Parses a script. Never panics; texts longer than 4 GiB are cut off.
+/// A header that `#include` names.
+#[derive(Clone, Debug)]
+pub struct Header {
+    /// The same for the same file, however it is named.
+    pub file: FileId,
+    /// Its text.
+    pub text: Rc<str>,
+}
+
+/// Where `#include` finds its headers.
+pub trait Headers {
+    /// The header of a path, named in angle brackets (`system`) or in quotes by the file `from`. `None` when it is not
+    /// there: the line then is noted and has no effect. A reason when it cannot be read.
+    fn open(&self, path: &str, system: bool, from: FileId) -> Result<Option<Header>, String>;
+}
+
+/// No header is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoHeaders;
+
+impl Headers for NoHeaders {
+    fn open(&self, _: &str, _: bool, _: FileId) -> Result<Option<Header>, String> {
+        Ok(None)
+    }
+}
+
+/// Parses a script that stands alone. Never panics; texts longer than 4 GiB are cut off.
 pub fn parse(file: FileId, text: &str, opts: &ParseOptions) -> Parsed {
-    let output = parser::run(file, text, opts);
+    parse_among(file, text, &mut Preamble::new(opts), &NoHeaders)
+}
+
+/// Parses a script among other files: with the macros of those before, and with the headers that it includes.
+pub fn parse_among(file: FileId, text: &str, preamble: &mut Preamble, headers: &dyn Headers) -> Parsed {
+    let output = parser::run(file, text, preamble, headers);
     Parsed { script: output.script, errors: output.errors }
 }
 
-/// Parses a header: C declarations and preprocessor lines; what defines no type is skipped.
-pub fn parse_header(file: FileId, text: &str, opts: &ParseOptions) -> ParsedHeader {
-    let (items, errors) = parser::header(file, text, opts);
+/// Parses a header: C declarations and preprocessor lines; what defines no type is skipped, and so is a header that says
+/// `#pragma once` and was read before.
+pub fn parse_header(file: FileId, text: &str, preamble: &mut Preamble, headers: &dyn Headers) -> ParsedHeader {
+    if preamble.is_done(file) {
+        return ParsedHeader::default();
+    }
+    let cpp = cpp::Preprocessor::new(file, preamble, headers, cpp::Strictness::Header);
+    let (items, errors) = parser::header(text, cpp);
     let items = items.into_iter().filter_map(|item| if let ast::Item::C(item) = item { Some(item) } else { None });
     ParsedHeader { items: items.collect(), errors }
 }

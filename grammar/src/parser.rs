@@ -7,7 +7,7 @@
 use lalrpop_util::ParseError;
 
 use crate::ast::{Block, Expr, Item, Probe, Script};
-use crate::cpp::{Preprocessor, Sinks};
+use crate::cpp::{Preamble, Preprocessor, Sinks, Strictness};
 use crate::generated::EntryParser;
 use crate::header;
 use crate::lexer::{Located, Tok};
@@ -15,7 +15,7 @@ use crate::messages;
 use crate::span::{FileId, Span, Spanned};
 use crate::stream::{self, Notes, Until, skip_blank};
 use crate::tree::Entry;
-use crate::{ParseOptions, SyntaxError};
+use crate::{Headers, SyntaxError};
 
 /// After so many errors in one text parsing stops.
 const MAX_ERRORS: usize = 20;
@@ -47,16 +47,8 @@ pub(crate) struct Piece {
 }
 
 /// Parses a whole script.
-pub(crate) fn run(file: FileId, text: &str, opts: &ParseOptions) -> Output {
-    let mut parser = Parser {
-        text,
-        file,
-        items: Vec::new(),
-        errors: Vec::new(),
-        comments: Vec::new(),
-        pieces: Vec::new(),
-        cpp: Preprocessor::new(file, opts),
-    };
+pub(crate) fn run(file: FileId, text: &str, preamble: &mut Preamble, headers: &dyn Headers) -> Output {
+    let mut parser = Parser::new(text, Preprocessor::new(file, preamble, headers, Strictness::Script));
     let mut script = Script::default();
     // Some editors put a byte order mark in front.
     let mut start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
@@ -71,7 +63,7 @@ pub(crate) fn run(file: FileId, text: &str, opts: &ParseOptions) -> Output {
     parser.items(start);
     script.items = parser.items;
     let mut errors = parser.errors;
-    errors.sort_by_key(|e| e.span.start);
+    errors.sort_by_key(|e| (e.span.file, e.span.start));
     errors.truncate(MAX_ERRORS);
     Output { script, errors, comments: parser.comments, pieces: parser.pieces }
 }
@@ -105,32 +97,35 @@ pub(crate) fn expression_of(toks: &[Located<'_>], text: &str, file: FileId) -> R
 }
 
 /// Parses a header: C declarations and directives only.
-pub(crate) fn header(file: FileId, text: &str, opts: &ParseOptions) -> (Vec<Item>, Vec<SyntaxError>) {
-    let mut parser = Parser {
-        text,
-        file,
-        items: Vec::new(),
-        errors: Vec::new(),
-        comments: Vec::new(),
-        pieces: Vec::new(),
-        cpp: Preprocessor::new(file, opts),
-    };
-    parser.cpp.in_header();
+pub(crate) fn header(text: &str, cpp: Preprocessor<'_>) -> (Vec<Item>, Vec<SyntaxError>) {
+    let mut parser = Parser::new(text, cpp);
     parser.c_items();
     (parser.items, parser.errors)
 }
 
-struct Parser<'t> {
+struct Parser<'t, 'h> {
     text: &'t str,
     file: FileId,
     items: Vec<Item>,
     errors: Vec<SyntaxError>,
     comments: Vec<Span>,
     pieces: Vec<Piece>,
-    cpp: Preprocessor,
+    cpp: Preprocessor<'h>,
 }
 
-impl Parser<'_> {
+impl<'t, 'h> Parser<'t, 'h> {
+    fn new(text: &'t str, cpp: Preprocessor<'h>) -> Self {
+        Parser {
+            text,
+            file: cpp.file(),
+            items: Vec::new(),
+            errors: Vec::new(),
+            comments: Vec::new(),
+            pieces: Vec::new(),
+            cpp,
+        }
+    }
+
     fn items(&mut self, start: usize) {
         let mut pos = start;
         while self.errors.len() < MAX_ERRORS {

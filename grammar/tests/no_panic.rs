@@ -6,7 +6,10 @@ mod scripts;
 use std::fmt::Write;
 
 use scripts::ACCEPTED;
-use tapline_grammar::{ParseOptions, format, parse, parse_expr, parse_header, span::FileId};
+use std::rc::Rc;
+use tapline_grammar::{
+    Header, Headers, ParseOptions, Preamble, format, parse, parse_among, parse_expr, parse_header, span::FileId,
+};
 
 /// Pieces that mutations put in.
 const PIECES: &[&str] = &[
@@ -96,8 +99,19 @@ fn exercise(text: &str) {
         }
         Err(errors) => assert_eq!(errors, parsed.errors),
     }
-    let _ = parse_header(FileId(0), text, &opts);
+    let itself = Itself(text.into());
+    let _ = parse_header(FileId(0), text, &mut Preamble::new(&opts), &itself);
+    let _ = parse_among(FileId(1), text, &mut Preamble::new(&opts), &itself);
     let _ = parse_expr(FileId(0), text);
+}
+
+/// Every header is this text.
+struct Itself(Rc<str>);
+
+impl Headers for Itself {
+    fn open(&self, _: &str, _: bool, _: FileId) -> Result<Option<Header>, String> {
+        Ok(Some(Header { file: FileId(0), text: Rc::clone(&self.0) }))
+    }
 }
 
 #[test]

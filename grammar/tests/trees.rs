@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use tapline_grammar::{ParseOptions, SyntaxError, parse, parse_expr, parse_header, span::FileId};
+use tapline_grammar::{NoHeaders, ParseOptions, Preamble, SyntaxError, parse, parse_expr, parse_header, span::FileId};
 
 fn opts() -> ParseOptions {
     ParseOptions { defines: vec![("BPFTRACE_HAVE_BTF".to_owned(), "1".to_owned())] }
@@ -275,7 +275,7 @@ fn headers() {
     let text = "#ifndef H\n#define H\n#include <stdint.h>\nextern int x;\nint f(int a, char *b);\n\
         static inline int g(void) { return 1; }\nstruct A { uint32_t a; };\nstruct A make(void);\n\
         static const struct A one = { .a = 1 };\ntypedef struct A A_t;\n#endif\n";
-    let header = parse_header(FileId(3), text, &opts());
+    let header = parse_header(FileId(3), text, &mut Preamble::new(&opts()), &NoHeaders);
     assert_eq!(header.errors, []);
     let items: Vec<String> = header.items.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(items.join("\n"));

@@ -73,6 +73,8 @@ pub struct Run {
     pub env: Vec<(String, String)>,
     /// Standard input, line by line.
     pub stdin: Vec<String>,
+    /// Files beside the script.
+    pub files: Vec<Auxiliary>,
     /// Command lines of the workload program, started before the tool and released when it has attached.
     pub workloads: Vec<Vec<String>>,
     /// When the run ends; `None` picks by the presence of workloads.
@@ -105,6 +107,7 @@ impl Run {
             args: Vec::new(),
             env: Vec::new(),
             stdin: Vec::new(),
+            files: Vec::new(),
             workloads: Vec::new(),
             end: None,
             stdout: Vec::new(),
@@ -117,6 +120,17 @@ impl Run {
             reference: Reference::Same,
         }
     }
+}
+
+/// A file beside the script.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auxiliary {
+    /// Its path from the working directory.
+    pub path: String,
+    /// Everybody may write to it.
+    pub writable_by_all: bool,
+    /// Its text, line by line.
+    pub lines: Vec<String>,
 }
 
 /// A case file.
@@ -201,6 +215,7 @@ enum Target {
     Stdout,
     Stderr,
     Stdin,
+    File,
 }
 
 /// Parses a case file's text.
@@ -223,6 +238,12 @@ pub fn parse(name: &str, text: &str) -> Result<Case, HeaderError> {
                 Target::Stderr => &mut run.stderr,
                 Target::Stdin => {
                     run.stdin.push(text);
+                    continue;
+                }
+                Target::File => {
+                    if let Some(file) = run.files.last_mut() {
+                        file.lines.push(text);
+                    }
                     continue;
                 }
                 Target::Nothing => {
@@ -267,6 +288,10 @@ pub fn parse(name: &str, text: &str) -> Result<Case, HeaderError> {
                 }
             }
             "stdin" => target = Target::Stdin,
+            "file" => {
+                target = Target::File;
+                run.files.push(auxiliary(value, qualifier).map_err(fail)?);
+            }
             _ => set(&mut run, key, value).map_err(fail)?,
         }
     }
@@ -280,6 +305,20 @@ pub fn parse(name: &str, text: &str) -> Result<Case, HeaderError> {
         runs.remove(0);
     }
     Ok(Case { name: name.to_owned(), body, runs })
+}
+
+/// `@file: PATH` and `@file writable: PATH`; the path stays below the working directory.
+fn auxiliary(path: &str, qualifier: &str) -> Result<Auxiliary, String> {
+    let parts = Path::new(path).components();
+    if path.is_empty() || !parts.into_iter().all(|part| matches!(part, std::path::Component::Normal(_))) {
+        return Err(format!("@file wants a path below the working directory, not {path:?}"));
+    }
+    let writable_by_all = match qualifier {
+        "" => false,
+        "writable" => true,
+        _ => return Err(format!("unknown kind of file {qualifier:?}")),
+    };
+    Ok(Auxiliary { path: path.to_owned(), writable_by_all, lines: Vec::new() })
 }
 
 fn mode(qualifier: &str) -> Option<Mode> {

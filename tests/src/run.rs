@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -133,11 +134,24 @@ fn describe(problem: &str, observed: &Observed) -> String {
 struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new(case: &Case, run: &Run) -> std::io::Result<Scratch> {
+    fn new(case: &Case, run: &Run, tool: &Tool) -> std::io::Result<Scratch> {
         let name = format!("{}-{}-{}", case.name, run.name, std::process::id()).replace('/', "-");
-        let path = std::env::temp_dir().join(format!("tapline-case-{name}"));
-        std::fs::create_dir_all(&path)?;
-        Ok(Scratch(path))
+        // A reference in a root folder of its own sees the files of the case only inside.
+        let root = tool.root.as_deref().filter(|_| !run.files.is_empty());
+        let folder = root.map_or_else(std::env::temp_dir, |root| root.join("tmp"));
+        let scratch = Scratch(folder.join(format!("tapline-case-{name}")));
+        std::fs::create_dir_all(&scratch.0)?;
+        for file in &run.files {
+            let path = scratch.0.join(&file.path);
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            std::fs::write(&path, file.lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>())?;
+            if file.writable_by_all {
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))?;
+            }
+        }
+        Ok(scratch)
     }
 }
 
@@ -276,11 +290,12 @@ fn command(
         Script::Argument => {
             command.arg("-e").arg(body.trim_end());
         }
-        Script::File if !tool.reference => {
+        Script::File if !tool.reference || !run.files.is_empty() => {
             let name = case.name.rsplit('/').next().unwrap_or(&case.name);
             let name = format!("{name}.bt");
-            std::fs::write(scratch.0.join(&name), body).map_err(|error| error.to_string())?;
-            command.arg(name);
+            let path = scratch.0.join(&name);
+            std::fs::write(&path, body).map_err(|error| error.to_string())?;
+            command.arg(if tool.reference { tool.seen(&path) } else { name });
         }
         Script::File | Script::Stdin => {
             command.arg("-");
@@ -326,7 +341,7 @@ pub const PLACES_OF_A_PROCESS: &[&str] = &["{{$watched}}", "{{$add_address}}"];
 /// Has the tool write the object of a run's script to `object`, without running it; false when the script has none because
 /// it is refused. Pids and ports are stand-ins: they are only compared with.
 pub fn emit_object(case: &Case, run: &Run, tool: &Tool, object: &Path) -> Result<bool, String> {
-    let scratch = Scratch::new(case, run).map_err(|error| format!("scratch folder: {error}"))?;
+    let scratch = Scratch::new(case, run, tool).map_err(|error| format!("scratch folder: {error}"))?;
     let mut truth: BTreeMap<String, String> =
         ["pid", "tid", "2.pid", "2.tid", "uid", "gid", "port"].map(|name| (name.to_owned(), "1".to_owned())).into();
     let programs = tool.programs();
@@ -354,10 +369,10 @@ pub fn emit_object(case: &Case, run: &Run, tool: &Tool, object: &Path) -> Result
 
 /// Runs the tool and its workloads; what came out.
 pub fn observe(case: &Case, run: &Run, tool: &Tool) -> Result<Observed, String> {
-    let scratch = Scratch::new(case, run).map_err(|error| format!("scratch folder: {error}"))?;
+    let scratch = Scratch::new(case, run, tool).map_err(|error| format!("scratch folder: {error}"))?;
     let deadline = Instant::now() + run.timeout * tool.slowness;
     let mut truth = BTreeMap::new();
-    truth.insert("tmp".to_owned(), scratch.0.to_string_lossy().into_owned());
+    truth.insert("tmp".to_owned(), tool.seen(&scratch.0));
     truth.insert("workload".to_owned(), tool.seen(&tool.workload));
     truth.insert("programs".to_owned(), tool.seen(&tool.programs()));
     let own = tool.workload.to_string_lossy().into_owned();

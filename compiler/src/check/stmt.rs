@@ -105,7 +105,11 @@ impl Checker<'_> {
                 let body = self.block(block);
                 out.push(Stmt { kind: StmtKind::Block(body), span });
             }
-            S::Import(_) | S::Error => {}
+            S::Import(import) => {
+                self.error("import", "imports stand at the top of a script", import.span)
+                    .help("move it before the probes");
+            }
+            S::Error => {}
         }
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::{Input, compile};
+use crate::load::NoFiles;
 use crate::render::{Colour, render_all};
 use crate::target::Feature;
 use crate::target::fixture::Fixture;
@@ -14,7 +15,7 @@ fn messages(text: &str, target: &Fixture) -> String {
 fn messages_of(input: &Input, target: &Fixture) -> String {
     let text = &input.text;
     let input = Input { name: "script.bt".into(), ..input.clone() };
-    let out = compile(&input, target);
+    let out = compile(&input, &NoFiles, target);
     assert_eq!(out.program.is_some(), !out.diagnostics.iter().any(crate::diagnostic::Diagnostic::is_error), "{text}");
     render_all(&out.diagnostics, &out.sources, Colour::Never)
 }

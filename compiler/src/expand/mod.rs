@@ -181,9 +181,12 @@ pub fn expand(
     let mut first_code: Option<Span> = None;
     for item in script.items {
         match item {
-            Item::C(item) => c_item(item, first_code, &mut out.c_items, diagnostics),
+            Item::C(item) => {
+                let before = earlier(first_code, item.span);
+                c_item(item, before, &mut out.c_items, diagnostics);
+            }
             Item::Config(config) => {
-                if let Some(before) = first_code {
+                if let Some(before) = earlier(first_code, config.span) {
                     diagnostics.push(
                         Diagnostic::error("item-order", "the config block must stand before the probes", config.span)
                             .also(before, "the first probe stands here")
@@ -192,21 +195,19 @@ pub fn expand(
                 }
                 blocks.push(config);
             }
-            Item::Import(import) => diagnostics.push(
-                Diagnostic::error("unsupported", "imports are not supported yet", import.span)
-                    .help("put the imported text into the script"),
-            ),
+            // What it names has taken its place.
+            Item::Import(_) => {}
             Item::MapDecl(decl) => out.map_decls.push(decl),
             Item::Macro(def) => {
-                first_code.get_or_insert(def.span);
+                first_code = earlier(first_code, def.span).or(Some(def.span));
                 macros.push(def);
             }
             Item::Fn(def) => {
-                first_code.get_or_insert(def.span);
+                first_code = earlier(first_code, def.span).or(Some(def.span));
                 out.functions.push(def);
             }
             Item::Probe(probe) => {
-                first_code.get_or_insert(probe.span);
+                first_code = earlier(first_code, probe.span).or(Some(probe.span));
                 probes.push(probe);
             }
         }
@@ -234,12 +235,21 @@ pub fn expand(
     out
 }
 
+/// The first code before a place of the same file: each file has an order of its own.
+fn earlier(first_code: Option<Span>, place: Span) -> Option<Span> {
+    first_code.filter(|code| code.file == place.file)
+}
+
 fn c_item(item: CItem, first_code: Option<Span>, items: &mut Vec<CItem>, diagnostics: &mut Diagnostics) {
     match &item.kind {
-        CItemKind::Include { path, .. } => diagnostics.push(
-            Diagnostic::new(Severity::Note, "include", format!("`{path}` is not read"), item.span)
-                .note("types come from the kernel's BTF, and constants from the tables that tapline ships"),
-        ),
+        CItemKind::Include { path, system, read: false } => {
+            let severity = if *system || path.contains('/') { Severity::Note } else { Severity::Warning };
+            diagnostics.push(
+                Diagnostic::new(severity, "include", format!("there is no header `{path}`"), item.span)
+                    .note("types come from the kernel's BTF, and constants from the tables that tapline ships")
+                    .help("-I names folders in which headers are searched"),
+            );
+        }
         CItemKind::Record(_) | CItemKind::Enum(_) | CItemKind::Typedef { .. } => {
             if let Some(before) = first_code {
                 diagnostics.push(

@@ -247,7 +247,7 @@ fn order_of_items() {
     let (_, diagnostics) = run_with("BEGIN {} config = { max_strlen = 5 }", &Options::default());
     assert_eq!(messages(&diagnostics), ["the config block must stand before the probes"]);
     let (_, diagnostics) = run_with("#include <linux/sched.h>\nBEGIN {}", &Options::default());
-    assert_eq!(messages(&diagnostics), ["`linux/sched.h` is not read"]);
+    assert_eq!(messages(&diagnostics), ["there is no header `linux/sched.h`"]);
     assert!(!diagnostics[0].is_error());
 }
 

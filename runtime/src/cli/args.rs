@@ -107,6 +107,10 @@ pub struct Cli {
     pub purpose: Purpose,
     /// `--probe-filter`.
     pub probe_filter: Option<Regex>,
+    /// `-I`.
+    pub include_folders: Vec<PathBuf>,
+    /// `--include`.
+    pub includes: Vec<PathBuf>,
     /// `--no-feature`.
     pub without_features: Vec<Feature>,
     /// Options that were given and mean nothing here, with the reason.
@@ -225,10 +229,14 @@ fn command() -> Command {
                 .short('I')
                 .value_name("DIR")
                 .action(ArgAction::Append)
-                .help("Accepted; headers are not read, since types come from BTF"),
+                .help("Search headers of `#include` in this folder, too"),
         )
         .arg(
-            Arg::new("include").long("include").value_name("FILE").action(ArgAction::Append).help("Accepted; the same"),
+            Arg::new("include")
+                .long("include")
+                .value_name("FILE")
+                .action(ArgAction::Append)
+                .help("Read this header before the script"),
         )
         .arg(
             value("debuginfo", "DIR[:DIR]", "Look for debug files of programs in these folders, too")
@@ -445,6 +453,8 @@ fn understand(matches: &ArgMatches, script: ScriptWords, as_bpftrace: bool) -> R
         probe_filter: text("probe-filter")
             .map(|pattern| Regex::new(&pattern).map_err(|e| format!("--probe-filter: {e}")))
             .transpose()?,
+        include_folders: texts("include-dir").into_iter().map(PathBuf::from).collect(),
+        includes: texts("include").into_iter().map(PathBuf::from).collect(),
         without_features: without_features(&texts("no-feature"))?,
         without_meaning: Vec::new(),
         as_bpftrace,
@@ -459,11 +469,6 @@ fn understand(matches: &ArgMatches, script: ScriptWords, as_bpftrace: bool) -> R
                 cli.named.push((name.to_owned(), value));
             }
             _ => cli.positional.push(word),
-        }
-    }
-    for name in ["include-dir", "include"] {
-        if matches.contains_id(name) {
-            cli.without_meaning.push((name, "headers are not read: types come from the kernel's BTF"));
         }
     }
     for &(name, takes_value, reason) in WITHOUT_MEANING {

@@ -23,6 +23,7 @@ use crate::symbols::Symbols;
 use crate::symbols::elf;
 use crate::sys::child::Child;
 use crate::sys::identity::describe;
+use crate::system::files::LiveFiles;
 use crate::system::{Options as SystemOptions, System, cgroups};
 
 use super::args::{Cli, Form, Source};
@@ -178,6 +179,8 @@ fn compile_script(cli: &Cli, system: &System, child: Option<&Child>) -> Result<C
     let input = Input {
         name,
         text,
+        include_folders: cli.include_folders.clone(),
+        includes: cli.includes.clone(),
         options: expand::Options {
             parameters: expand::Parameters { positional: cli.positional.clone(), named: cli.named.clone() },
             environment,
@@ -188,7 +191,7 @@ fn compile_script(cli: &Cli, system: &System, child: Option<&Child>) -> Result<C
         unsafe_allowed: cli.allow_unsafe,
         stages,
     };
-    let compiled = compile(&input, system);
+    let compiled = compile(&input, &LiveFiles, system);
     let shown = compiled.diagnostics.iter().filter(|d| match d.severity {
         Severity::Note => cli.verbose,
         Severity::Warning => !cli.no_warnings,

@@ -4,6 +4,7 @@
 pub mod binaries;
 pub mod cgroups;
 pub mod features;
+pub mod files;
 pub mod functions;
 pub mod list;
 pub mod loader_cache;
