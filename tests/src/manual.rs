@@ -63,7 +63,9 @@ pub fn examples(page: &str, text: &str) -> Result<Vec<Example>, String> {
                 rest = format!("{rest}\n{more}");
             }
             for setting in rest.replace("-->", "").lines().map(str::trim).filter(|setting| !setting.is_empty()) {
-                let _ = writeln!(settings, "// {setting}");
+                // The lines of a file stand behind a bar.
+                let blank = if setting.starts_with('|') { "" } else { " " };
+                let _ = writeln!(settings, "//{blank}{setting}");
             }
             continue;
         }

@@ -22,7 +22,8 @@ impl Files for LiveFiles {
         let identity = fs::canonicalize(path).ok()?;
         // Where the file really lies: a link elsewhere protects nothing.
         let folder = identity.parent().and_then(|folder| fs::metadata(folder).ok());
-        let writable_by_all = is_open_to_all(&metadata) || (metadata.is_file() && folder.is_some_and(|m| is_open_to_all(&m)));
+        let writable_by_all =
+            is_open_to_all(&metadata) || (metadata.is_file() && folder.is_some_and(|m| is_open_to_all(&m)));
         Some(Entry { identity, writable_by_all, content: content(path, &metadata) })
     }
 }
@@ -51,7 +52,9 @@ fn content(path: &Path, metadata: &Metadata) -> Content {
         Ok(read) if read as u64 > MAX_BYTES => Content::Unreadable(format!("it has more than {} MiB", MAX_BYTES >> 20)),
         Ok(_) => match String::from_utf8(bytes) {
             Ok(text) => Content::Text(text),
-            Err(e) => Content::Unreadable(format!("it is not valid UTF-8, from byte {} on", e.utf8_error().valid_up_to())),
+            Err(e) => {
+                Content::Unreadable(format!("it is not valid UTF-8, from byte {} on", e.utf8_error().valid_up_to()))
+            }
         },
     }
 }
