@@ -365,7 +365,7 @@ impl<'m> Reader<'_, 'm> {
                     if !BASE_WORDS.contains(&word) && !words.is_empty() {
                         break;
                     }
-                    words.push(word);
+                    words.push(if word.starts_with("__signed") { "signed" } else { word });
                     end = self.pos;
                     self.pos += 1;
                     if !BASE_WORDS.contains(&word) {

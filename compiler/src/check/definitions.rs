@@ -28,7 +28,15 @@ impl Checker<'_> {
                     self.define_enum(def);
                 }
                 CItemKind::Typedef { name, ty } => {
-                    let Some(ty) = self.c_type(ty, 0) else { continue };
+                    let ty = match ty {
+                        // Headers name what only their library defines, for pointers to it.
+                        CType::Struct(tag) if self.types.composite(&tag.node, false).is_none() => Type::Void,
+                        CType::Union(tag) if self.types.composite(&tag.node, true).is_none() => Type::Void,
+                        ty => match self.c_type(ty, 0) {
+                            Some(ty) => ty,
+                            None => continue,
+                        },
+                    };
                     if let Type::Struct(id) = ty
                         && let Some(def) = self.types.aggregates.structs.get_mut(id)
                         && def.name.is_empty()

@@ -5,8 +5,8 @@
 use super::{Input, compile};
 use crate::load::NoFiles;
 use crate::render::{Colour, render_all};
-use crate::target::Feature;
 use crate::target::fixture::Fixture;
+use crate::target::{Arch, Feature};
 
 fn messages(text: &str, target: &Fixture) -> String {
     messages_of(&Input { text: text.into(), ..Input::default() }, target)
@@ -99,6 +99,9 @@ fn wrong_attach_points() {
 fn a_system_that_lacks_something() {
     let mut target = Fixture::new().unwrap();
     let mut said = Vec::new();
+    target.arch = Arch::Aarch64;
+    said.push(messages("profile:hz:99 { @[dw_ustack] = count(); }", &target));
+    target.arch = Arch::X86_64;
     target.functions.retain(|name| name != "do_sys_open");
     said.push(messages("kprobe:do_sys_open { printf(\"%s opened file\\n\", comm); }", &target));
     target.lacking.insert(Feature::Kprobe);
