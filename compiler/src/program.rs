@@ -129,7 +129,9 @@ pub struct ProbeDesc {
     pub attach: Attach,
     /// Attach cookie; the index of this probe when the program serves several, else 0.
     pub cookie: u64,
-    /// What to do when the attach fails; the script's position for the message, `file:line:col`.
+    /// A wildcard has found it: without it the others are attached all the same.
+    pub matched: bool,
+    /// For the message when the attach fails; the script's position for the message, `file:line:col`.
     pub position: String,
 }
 

@@ -24,7 +24,7 @@ const FEATURES: &[Feature] = &[
     Feature { name: "kprobe", present: || pmu("kprobe") },
     Feature {
         name: "kprobe.multi",
-        present: || pmu("kprobe") && symbol("bpf_kprobe_multi_link_attach") && in_tracefs("available_filter_functions"),
+        present: || pmu("kprobe") && symbol("register_fprobe_ips") && in_tracefs("available_filter_functions"),
     },
     Feature {
         name: "kprobe.session",

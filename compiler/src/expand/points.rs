@@ -124,9 +124,10 @@ impl Resolver<'_> {
                     return Outcome::Wrong;
                 }
                 let position = self.sources.position(span);
+                let matched = parts.iter().any(|part| probes::has_wildcard(&part.node));
                 let make = |Concrete { name, attach, kind, context }| AttachPoint {
                     provider,
-                    desc: ProbeDesc { name, attach, cookie: 0, position: position.clone() },
+                    desc: ProbeDesc { name, attach, cookie: 0, matched, position: position.clone() },
                     kind,
                     context,
                     span,

@@ -211,6 +211,19 @@ impl fmt::Display for SessionError {
 
 impl std::error::Error for SessionError {}
 
+impl SessionError {
+    /// A probe of a wildcard that is left out, and how many others share its fate.
+    pub fn with_others(self, others: usize) -> Self {
+        match self {
+            Self::Attach { probe, position, reason, help } if others > 0 => {
+                let reason = format!("{reason} (and {others} others that match are left out, too)");
+                Self::Attach { probe, position, reason, help }
+            }
+            error => error,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

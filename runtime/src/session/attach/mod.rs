@@ -181,6 +181,8 @@ pub fn attach_all(
     let mut all = Links::default();
     for (desc, fd) in manifest.programs.iter().zip(programs) {
         let probes: Vec<&ProbeDesc> = desc.probes.iter().filter_map(|id| manifest.probes.get(id.0 as usize)).collect();
+        let before = all.probes;
+        let mut left_out: Vec<SessionError> = Vec::new();
         let mut failed = |probe: &ProbeDesc, failure: Failure| {
             let error = SessionError::Attach {
                 probe: probe.name.clone(),
@@ -192,6 +194,10 @@ pub fn attach_all(
                 MissingProbes::Ignore if failure.missing => Ok(()),
                 MissingProbes::Warn if failure.missing => {
                     warn(&error);
+                    Ok(())
+                }
+                MissingProbes::Error if failure.missing && probe.matched => {
+                    left_out.push(error);
                     Ok(())
                 }
                 _ => Err(error),
@@ -222,6 +228,13 @@ pub fn attach_all(
                     }
                 }
             }
+        }
+        let others = left_out.len().saturating_sub(1);
+        if let Some(first) = left_out.into_iter().next() {
+            if all.probes == before {
+                return Err(first);
+            }
+            warn(&first.with_others(others));
         }
     }
     Ok(all)
