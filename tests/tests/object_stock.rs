@@ -68,7 +68,7 @@ license "GPL"
 map m0 AT_sum array key 4 value 8 entries 1 flags 0
 
 fn0 = function p0 program raw_tp {
-    s0 = slot 8 align 8
+    s0 = slot 8 align 8 pinned
 b0(v0):
     v1 = slot_addr s0
     v2 = const 0

@@ -112,7 +112,8 @@ fn symbol_is_valid(name: &str) -> bool {
 
 impl Writer<'_> {
     fn data_sections(&mut self) -> Result<(), Diagnostic> {
-        let int = self.btf.int("int", 4, true);
+        // Of single bytes: the kernel refuses arrays of 4 GiB, and so with a larger element numbers that are fine.
+        let int = self.btf.int("char", 1, true);
         let mut vars = Vec::new();
         let mut maps_section = None;
         for (id, map) in self.module.maps.enumerate() {

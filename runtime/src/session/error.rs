@@ -213,6 +213,7 @@ impl std::error::Error for SessionError {}
 
 impl SessionError {
     /// A probe of a wildcard that is left out, and how many others share its fate.
+    #[must_use]
     pub fn with_others(self, others: usize) -> Self {
         match self {
             Self::Attach { probe, position, reason, help } if others > 0 => {

@@ -103,6 +103,13 @@ pub struct ElfSymbol<'a> {
     pub size: u64,
 }
 
+/// Whether it is a file of this kind at all.
+pub fn is_elf(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    let read = open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut magic));
+    read.is_ok() && magic == object::elf::ELFMAG
+}
+
 impl ElfSymbols {
     /// Reads the tables of the file at a path.
     pub fn load(path: &Path) -> Result<Self, ElfError> {

@@ -164,7 +164,7 @@ fn find_in_directories(name: &str) -> Option<PathBuf> {
                 let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
                 file.strip_prefix(&prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             })
-            .filter(|path| ElfSymbols::load(path).is_ok())
+            .filter(|path| elf::is_elf(path))
             .collect();
         if found.contains(&exact) {
             return Some(exact);

@@ -70,6 +70,8 @@ pub struct System {
     blocked: OnceCell<Vec<String>>,
     symbols: OnceCell<Rc<KernelSymbols>>,
     possible_cpus: OnceCell<u32>,
+    /// Path and functions of binaries, by the names that scripts use.
+    binaries: RefCell<HashMap<String, (String, Rc<ElfSymbols>)>>,
     debug_infos: RefCell<HashMap<String, Option<Rc<DebugInfo>>>>,
     features: Features,
 }
@@ -96,6 +98,7 @@ impl System {
             blocked: OnceCell::new(),
             symbols: OnceCell::new(),
             possible_cpus: OnceCell::new(),
+            binaries: RefCell::default(),
             debug_infos: RefCell::default(),
             features: Features::default(),
         }
@@ -145,6 +148,17 @@ impl System {
     /// The kernel's symbol table; empty when it cannot be read.
     pub fn symbols(&self) -> &Rc<KernelSymbols> {
         self.symbols.get_or_init(|| Rc::new(KernelSymbols::load().unwrap_or_default()))
+    }
+
+    /// The path and the functions of the binary that a script names.
+    fn binary(&self, file: &str) -> Result<(String, Rc<ElfSymbols>), TargetError> {
+        if let Some(known) = self.binaries.borrow().get(file) {
+            return Ok(known.clone());
+        }
+        let (path, symbols) = read_binary(file, ElfSymbols::load)?;
+        let found = (path, Rc::new(symbols));
+        self.binaries.borrow_mut().insert(file.to_owned(), found.clone());
+        Ok(found)
     }
 
     /// The debug information of a program or library at a path; `None` when it has none.
@@ -369,12 +383,12 @@ impl Target for System {
     }
 
     fn user_functions(&self, file: &str, pattern: &str) -> Result<UserBinary, TargetError> {
-        let (path, symbols) = read_binary(file, ElfSymbols::load)?;
+        let (path, symbols) = self.binary(file)?;
         Ok(UserBinary { path, functions: binaries::functions(&symbols, pattern), go: symbols.go })
     }
 
     fn user_source(&self, file: &str, source: &str, line: u64, column: Option<u64>) -> Result<UserBinary, TargetError> {
-        let (path, symbols) = read_binary(file, ElfSymbols::load)?;
+        let (path, symbols) = self.binary(file)?;
         let places = self.debug_info(&path).map(|info| info.places(source, line, column)).unwrap_or_default();
         Ok(UserBinary { path, functions: binaries::places(&symbols, &places), go: symbols.go })
     }
