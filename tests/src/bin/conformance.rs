@@ -94,6 +94,10 @@ fn applies(case: &Case, run: &Run) -> Result<(), String> {
     if said(&case.body) || run.options.iter().any(|option| said(option)) {
         return Err("names an address that a running workload has".to_owned());
     }
+    let workload_has_cgroup = run.workloads.iter().flatten().any(|word| word == "--cgroup");
+    if workload_has_cgroup && run.options.iter().any(|option| option == "--cgroup" || option == "--container") {
+        return Err("names a cgroup that a running workload makes".to_owned());
+    }
     if run.options.iter().any(|option| option == "-p") && case.body.contains('*') {
         return Err("looks for files in a running process".to_owned());
     }
