@@ -141,7 +141,7 @@ impl<'m> Reader<'_, 'm> {
         Err(Box::new(SyntaxError::new(&format!("expected {expected}, found {found}"), span)))
     }
 
-    fn expect(&mut self, tok: Tok<'_>, what: &str) -> Parse<()> {
+    fn require(&mut self, tok: Tok<'_>, what: &str) -> Parse<()> {
         if self.eat(tok) { Ok(()) } else { self.error(what) }
     }
 
@@ -230,7 +230,7 @@ impl<'m> Reader<'_, 'm> {
                 break;
             }
         }
-        self.expect(Tok::Semi, "`;` after the type definition")
+        self.require(Tok::Semi, "`;` after the type definition")
     }
 
     fn eat_word(&mut self, word: &str) -> bool {
@@ -246,12 +246,12 @@ impl<'m> Reader<'_, 'm> {
             match word {
                 "__attribute__" | "__attribute" => {
                     self.pos += 1;
-                    self.expect(Tok::LParen, "`((` after `__attribute__`")?;
-                    self.expect(Tok::LParen, "`((` after `__attribute__`")?;
+                    self.require(Tok::LParen, "`((` after `__attribute__`")?;
+                    self.require(Tok::LParen, "`((` after `__attribute__`")?;
                     while !self.eat(Tok::RParen) {
                         self.attribute(&mut found)?;
                     }
-                    self.expect(Tok::RParen, "`))` at the end of the attribute")?;
+                    self.require(Tok::RParen, "`))` at the end of the attribute")?;
                 }
                 "__packed" => {
                     self.pos += 1;
@@ -418,7 +418,7 @@ impl<'m> Reader<'_, 'm> {
         if matches!(self.peek(), Some(Tok::Ident("_Static_assert" | "static_assert"))) {
             self.pos += 1;
             self.skip_parentheses();
-            return self.expect(Tok::Semi, "`;`");
+            return self.require(Tok::Semi, "`;`");
         }
         let Specifiers { ty, attributes } = self.specifiers()?;
         let Attributes { packed, aligned } = attributes;
@@ -469,7 +469,7 @@ impl<'m> Reader<'_, 'm> {
                 break;
             }
         }
-        self.expect(Tok::Semi, "`;` after the member")
+        self.require(Tok::Semi, "`;` after the member")
     }
 
     /// `enum`, a reference or a definition.
@@ -545,7 +545,7 @@ impl<'m> Reader<'_, 'm> {
                 let after = self.pos;
                 self.pos = inner;
                 let declared = self.declarator(ty)?;
-                self.expect(Tok::RParen, "`)`")?;
+                self.require(Tok::RParen, "`)`")?;
                 self.pos = after;
                 declared
             }
@@ -577,7 +577,7 @@ impl<'m> Reader<'_, 'm> {
             }
             let end = self.pos;
             lengths.push(if end > start { Some(Box::new(self.expression(start, end)?)) } else { None });
-            self.expect(Tok::RBracket, "`]`")?;
+            self.require(Tok::RBracket, "`]`")?;
             if lengths.len() > MAX_NESTING as usize {
                 return self.error("fewer dimensions");
             }

@@ -202,6 +202,11 @@ const MEANINGS: &[(&str, &str, &str)] = &[
     ("unstable_tseries", "enable", "allow `tseries()`"),
 ];
 
+/// What a variable that has an effect is by itself.
+pub(super) fn default_of(name: &str) -> Option<&'static str> {
+    MEANINGS.iter().find(|(n, _, _)| *n == name).map(|(_, default, _)| *default)
+}
+
 /// All variables, for the manual.
 pub fn reference() -> Vec<Variable> {
     let row = |&(name, ref kind): &(&'static str, Kind)| {

@@ -1,6 +1,6 @@
 //! The settings as a script sees them: the builtin `config`.
 
-use super::config::Settings;
+use super::config::{self, Settings};
 use crate::number;
 
 /// The value of a variable.
@@ -14,47 +14,55 @@ pub enum Setting {
     Text(String),
 }
 
-use Setting::{Bool, Number};
-
-/// The variables in the reference's order, with what they are by themselves.
-fn defaults() -> Vec<(&'static str, Setting)> {
-    let text = |text: &str| Setting::Text(text.to_owned());
-    vec![
-        ("cpp_demangle", Bool(true)),
-        ("lazy_symbolication", Bool(true)),
-        ("print_maps_on_exit", Bool(true)),
-        ("use_blazesym", Bool(false)),
-        ("show_debug_info", Bool(false)),
-        ("log_size", Number(1_000_000)),
-        ("max_bpf_progs", Number(1024)),
-        ("max_cat_bytes", Number(10240)),
-        ("max_map_keys", Number(4096)),
-        ("max_probes", Number(1024)),
-        ("max_strlen", Number(1024)),
-        ("on_stack_limit", Number(32)),
-        ("perf_rb_pages", Number(64)),
-        ("stats_format", text("record")),
-        ("str_trunc_trailer", text("..")),
-        ("unstable_tseries", text("enable")),
-        ("unstable_typeinfo", text("enable")),
-        ("unstable_dw_ustack", text("enable")),
-        ("missing_probes", text("error")),
-        ("stack_mode", text("bpftrace")),
-        ("license", text("GPL")),
-    ]
-}
+/// The variables in the reference's order. Those without effect here have no default elsewhere; it stands beside them.
+const ORDER: [(&str, &str); 21] = [
+    ("cpp_demangle", ""),
+    ("lazy_symbolication", "true"),
+    ("print_maps_on_exit", ""),
+    ("use_blazesym", "false"),
+    ("show_debug_info", ""),
+    ("log_size", "1000000"),
+    ("max_bpf_progs", ""),
+    ("max_cat_bytes", ""),
+    ("max_map_keys", ""),
+    ("max_probes", ""),
+    ("max_strlen", ""),
+    ("on_stack_limit", "32"),
+    ("perf_rb_pages", ""),
+    ("stats_format", ""),
+    ("str_trunc_trailer", ""),
+    ("unstable_tseries", ""),
+    ("unstable_typeinfo", "enable"),
+    ("unstable_dw_ustack", "enable"),
+    ("missing_probes", ""),
+    ("stack_mode", ""),
+    ("license", ""),
+];
 
 /// All variables with their values.
 pub(super) fn record(settings: &Settings) -> Vec<(&'static str, Setting)> {
-    let mut all = defaults();
-    for (name, value) in &mut all {
-        if let Some(given) = settings.given.get(name) {
-            *value = match value {
-                Bool(_) => Bool(!matches!(given.as_str(), "false" | "0")),
-                Number(default) => Number(number::parse(given).unwrap_or(*default)),
-                Setting::Text(_) => Setting::Text(given.clone()),
-            };
+    let value = |&(name, own): &(&'static str, &'static str)| {
+        let default = config::default_of(name).unwrap_or(own);
+        let value = settings.given.get(name).map_or(default, String::as_str);
+        // The default tells the type.
+        let setting = match (default, number::parse(default)) {
+            ("true" | "false", _) => Setting::Bool(!matches!(value, "false" | "0")),
+            (_, Some(default)) => Setting::Number(number::parse(value).unwrap_or(default)),
+            (_, None) => Setting::Text(value.to_owned()),
+        };
+        (name, setting)
+    };
+    ORDER.iter().map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ORDER, config};
+
+    #[test]
+    fn every_variable_has_one_default() {
+        for (name, own) in ORDER {
+            assert!(config::default_of(name).is_some() != !own.is_empty(), "{name}");
         }
     }
-    all
 }
