@@ -42,11 +42,20 @@ struct Condition {
     otherwise: bool,
 }
 
+/// Headers are read so often, and so much of them: without an end to it, one that includes itself twice doubles with every level.
+const MAX_READS: usize = 4000;
+const MAX_BYTES: usize = 32 << 20;
+
 /// What the files of one compilation share: the macros defined so far, and the headers that are read only once.
 #[derive(Clone, Debug, Default)]
 pub struct Preamble {
     macros: HashMap<String, MacroText>,
     once: HashSet<FileId>,
+    /// Headers read so far, and their bytes.
+    reads: usize,
+    bytes: usize,
+    /// There have been too many.
+    full: bool,
 }
 
 impl Preamble {
@@ -57,7 +66,7 @@ impl Preamble {
         let params = ["a", "b", "c"].map(str::to_owned).to_vec();
         let body = "(((a) << 16) + ((b) << 8) + ((c) > 255 ? 255 : (c)))".to_owned();
         macros.insert("KERNEL_VERSION".to_owned(), MacroText { params: Some(params), body });
-        let mut preamble = Preamble { macros, once: HashSet::new() };
+        let mut preamble = Preamble { macros, ..Preamble::default() };
         for (name, value) in &opts.defines {
             preamble.define(name, value);
         }
@@ -67,6 +76,27 @@ impl Preamble {
     /// Defines a macro without parameters.
     pub fn define(&mut self, name: &str, value: &str) {
         self.macros.insert(name.to_owned(), MacroText { params: None, body: value.to_owned() });
+    }
+
+    /// Counts a header of so many bytes that others include so deep. When that is too much it is an error the first time; no header is
+    /// read any more.
+    fn admit(&mut self, depth: u32, bytes: usize) -> Result<bool, &'static str> {
+        if self.full {
+            return Ok(false);
+        }
+        self.reads += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        let refusal = if depth >= MAX_INCLUDES {
+            "headers include each other too deeply"
+        } else if self.reads > MAX_READS {
+            "headers include each other too often"
+        } else if self.bytes > MAX_BYTES {
+            "the headers are too long together"
+        } else {
+            return Ok(true);
+        };
+        self.full = true;
+        Err(refusal)
     }
 
     /// Whether a header has said `#pragma once` and been read.
@@ -223,16 +253,8 @@ impl<'p> Preprocessor<'p> {
             );
             return;
         };
-        let found = match self.headers.open(path, system, self.file) {
-            Ok(_) if self.depth >= MAX_INCLUDES => Err("headers include each other too deeply".to_owned()),
-            other => other,
-        };
-        let header = found.unwrap_or_else(|message| {
-            let mut error = SyntaxError::new(&message, span);
-            if self.depth >= MAX_INCLUDES {
-                error = error.help("a header that must be read only once says `#pragma once`");
-            }
-            sinks.errors.push(error);
+        let header = self.headers.open(path, system, self.file).unwrap_or_else(|message| {
+            sinks.errors.push(SyntaxError::new(&message, span));
             None
         });
         let kind = CItemKind::Include { path: path.to_owned(), system, read: header.is_some() };
@@ -240,7 +262,13 @@ impl<'p> Preprocessor<'p> {
         if let Some(header) = header.filter(|h| !self.preamble.is_done(h.file)) {
             let lenient = system || self.strictness == Strictness::System;
             let strictness = if lenient { Strictness::System } else { Strictness::Header };
-            self.read(&header, strictness, sinks);
+            match self.preamble.admit(self.depth, header.text.len()) {
+                Ok(true) => self.read(&header, strictness, sinks),
+                Ok(false) => {}
+                Err(message) => sinks.errors.push(
+                    SyntaxError::new(message, span).help("a header that must be read only once says `#pragma once`"),
+                ),
+            }
         }
     }
 

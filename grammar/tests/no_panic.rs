@@ -3,10 +3,11 @@
 
 mod scripts;
 
+use std::cell::Cell;
 use std::fmt::Write;
+use std::rc::Rc;
 
 use scripts::ACCEPTED;
-use std::rc::Rc;
 use tapline_grammar::{
     Header, Headers, ParseOptions, Preamble, format, parse, parse_among, parse_expr, parse_header, span::FileId,
 };
@@ -99,19 +100,52 @@ fn exercise(text: &str) {
         }
         Err(errors) => assert_eq!(errors, parsed.errors),
     }
-    let itself = Itself(text.into());
-    let _ = parse_header(FileId(0), text, &mut Preamble::new(&opts), &itself);
-    let _ = parse_among(FileId(1), text, &mut Preamble::new(&opts), &itself);
+    let _ = parse_header(FileId(0), text, &mut Preamble::new(&opts), &Itself::new(text, 20));
+    let _ = parse_among(FileId(1), text, &mut Preamble::new(&opts), &Itself::new(text, 20));
     let _ = parse_expr(FileId(0), text);
 }
 
-/// Every header is this text.
-struct Itself(Rc<str>);
+/// Every header is this text, as long as it is not opened too often.
+struct Itself {
+    text: Rc<str>,
+    left: Cell<u32>,
+}
+
+impl Itself {
+    fn new(text: &str, left: u32) -> Self {
+        Self { text: text.into(), left: Cell::new(left) }
+    }
+}
 
 impl Headers for Itself {
     fn open(&self, _: &str, _: bool, _: FileId) -> Result<Option<Header>, String> {
-        Ok(Some(Header { file: FileId(0), text: Rc::clone(&self.0) }))
+        let left = self.left.get();
+        self.left.set(left.saturating_sub(1));
+        Ok((left > 0).then(|| Header { file: FileId(0), text: Rc::clone(&self.text) }))
     }
+}
+
+#[test]
+fn headers_that_include_themselves_come_to_an_end() {
+    let opts = ParseOptions::default();
+    for text in ["#include <a>\n#include <a>\n", "#include \"a\"\n#include \"a\"\nstruct a { int x; };\n"] {
+        let headers = Itself::new(text, u32::MAX);
+        let parsed = parse_among(FileId(1), text, &mut Preamble::new(&opts), &headers);
+        let opened = u32::MAX - headers.left.get();
+        assert!(opened < 100, "{opened}");
+        let told: Vec<&str> = parsed.errors.iter().map(|e| e.message.as_str()).collect();
+        assert_eq!(told, ["headers include each other too deeply"]);
+    }
+    let long = format!("#include \"a\"\n{}", "// comment\n".repeat(100_000));
+    let headers = Itself::new(&long, u32::MAX);
+    let parsed = parse_among(FileId(1), "#include \"a\"\n#include \"a\"\n", &mut Preamble::new(&opts), &headers);
+    let told: Vec<&str> = parsed.errors.iter().map(|e| e.message.as_str()).collect();
+    assert_eq!(told, ["the headers are too long together"]);
+    let often = "#include \"b\"\n".repeat(5000);
+    let empty = Itself::new("", u32::MAX);
+    let parsed = parse_among(FileId(1), &often, &mut Preamble::new(&opts), &empty);
+    let told: Vec<&str> = parsed.errors.iter().map(|e| e.message.as_str()).collect();
+    assert_eq!(told, ["headers include each other too often"]);
 }
 
 #[test]

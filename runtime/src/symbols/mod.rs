@@ -227,9 +227,9 @@ mod tests {
     fn a_process_that_has_ended_keeps_its_names() {
         let mut child = std::process::Command::new("/bin/sleep").arg("60").spawn().unwrap();
         let symbols = Symbols::new(true, Rc::default);
-        // The mappings are those of sleep once the child has executed it.
+        // The mappings are those of sleep once the child has executed it, and its loader has come so far: on a busy machine that takes a while.
         let mut code = None;
-        for _ in 0..200 {
+        for _ in 0..3000 {
             *symbols.processes.borrow_mut() = Processes::default();
             symbols.remember(child.id());
             let maps = Maps::of(child.id()).unwrap();
