@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn every_variable_has_one_default() {
         for (name, own) in ORDER {
-            assert!(config::default_of(name).is_some() != !own.is_empty(), "{name}");
+            assert_eq!(config::default_of(name).is_some(), own.is_empty(), "{name}");
         }
     }
 }
