@@ -27,8 +27,6 @@ pub struct Input {
     pub includes: Vec<PathBuf>,
     /// Parameters, environment, filter.
     pub options: expand::Options,
-    /// Functions that change the system are allowed (`--unsafe`).
-    pub unsafe_allowed: bool,
     /// Stages wanted as text (`-d`).
     pub stages: Vec<Stage>,
 }
@@ -162,7 +160,7 @@ impl Run<'_> {
         if expand_failed && expanded.probes.is_empty() {
             return None;
         }
-        let options = check::Options { allow_unsafe: self.input.unsafe_allowed };
+        let options = check::Options { allow_unsafe: self.input.options.allow_unsafe };
         let check::Checked { script, diagnostics } = check::check(&expanded, self.target, options);
         self.out.diagnostics.extend(diagnostics);
         let typed = script?;

@@ -166,6 +166,22 @@ pub struct UserSymbol {
     pub size: u64,
 }
 
+/// How a place in a program's code lies to its instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodePlace {
+    /// One begins there.
+    Start,
+    /// One began some bytes before, and the next begins some bytes behind.
+    Inside {
+        /// Back to the start of this one.
+        before: u64,
+        /// On to the start of the next.
+        after: u64,
+    },
+    /// Where the function begins is not known, or its code cannot be read to there.
+    Unknown,
+}
+
 /// Under which name [`Target::user_function_types`] has the function at a byte of the file: several may have one name.
 pub fn function_at(offset: u64) -> String {
     format!("at {offset:#x}")
@@ -199,6 +215,11 @@ pub trait Target {
     fn user_functions(&self, file: &str, pattern: &str) -> Result<UserBinary, TargetError> {
         let _ = (file, pattern);
         Err(TargetError::NotFound)
+    }
+    /// How the byte at an offset of the file at a path lies to the instructions around it.
+    fn user_instruction(&self, path: &str, offset: u64) -> CodePlace {
+        let _ = (path, offset);
+        CodePlace::Unknown
     }
     /// A binary with the places of a line of its source, from its debug information: one for each function that has code of that line, by
     /// the decimal address as name. `source` is the end of a path.

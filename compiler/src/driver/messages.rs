@@ -306,7 +306,8 @@ fn macros() {
 fn options_and_signals() {
     let target = Fixture::new().unwrap();
     let with = |text: &str, named: &[(&str, Option<&str>)], positional: &[&str]| {
-        let mut input = Input { text: text.into(), unsafe_allowed: true, ..Input::default() };
+        let mut input = Input { text: text.into(), ..Input::default() };
+        input.options.allow_unsafe = true;
         input.options.parameters.named =
             named.iter().map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned))).collect();
         input.options.parameters.positional = positional.iter().map(|word| (*word).to_owned()).collect();

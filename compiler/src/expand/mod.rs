@@ -162,6 +162,8 @@ pub struct Options {
     pub pid: Option<u32>,
     /// Filter on a cgroup (`--cgroup`, `--container`).
     pub cgroup: Option<Cgroup>,
+    /// What can do harm is allowed (`--unsafe`): functions that change the system, probes at places that may be none.
+    pub allow_unsafe: bool,
     /// `-k`.
     pub report_helper_errors: bool,
 }
@@ -325,7 +327,7 @@ fn resolve_probes(
     // Warnings about parameters come with those about the attach points, in the order of the text.
     let mut from_params = Vec::new();
     let mut params = params::Substitute::new(&options.parameters, &mut from_params);
-    let mut resolver = points::Resolver { target, sources, settings, count: 0, over: false };
+    let mut resolver = points::Resolver { target, sources, settings, options, count: 0, over: false };
     for decl in &mut out.map_decls {
         walk::expr(&mut params, &mut decl.max_entries);
     }

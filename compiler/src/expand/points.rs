@@ -7,7 +7,7 @@ use tapline_grammar::ast;
 use tapline_grammar::span::{Span, Spanned};
 
 use super::config::Settings;
-use super::{AttachPoint, params};
+use super::{AttachPoint, Options, params};
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::probes::{self, Concrete, ProbeError};
 use crate::program::{MissingProbes, ProbeDesc};
@@ -19,6 +19,7 @@ pub(super) struct Resolver<'a> {
     pub(super) target: &'a dyn Target,
     pub(super) sources: &'a SourceMap,
     pub(super) settings: &'a Settings,
+    pub(super) options: &'a Options,
     /// Attach points so far.
     pub(super) count: u64,
     /// The limit was passed, and said so.
@@ -83,7 +84,7 @@ impl Resolver<'_> {
         }
         for (parts, span) in missing {
             let Err(ProbeError::Missing(mut d)) =
-                probes::resolve(&parts, span, (self.target, self.settings.config.pid), diagnostics, true)
+                probes::resolve(&parts, span, (self.target, self.options), diagnostics, true)
             else {
                 continue;
             };
@@ -113,7 +114,7 @@ impl Resolver<'_> {
                 parts.push(part.clone());
             }
         }
-        match probes::resolve(&parts, span, (self.target, self.settings.config.pid), diagnostics, false) {
+        match probes::resolve(&parts, span, (self.target, self.options), diagnostics, false) {
             Ok((provider, points)) => {
                 self.count = self.count.saturating_add(points.len() as u64);
                 if self.count > self.settings.max_probes {

@@ -28,7 +28,7 @@ mod watchpoint;
 use tapline_grammar::span::{Span, Spanned};
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::expand::Context;
+use crate::expand::{Context, Options};
 use crate::program::{Attach, ProgramKind};
 use crate::target::{ProbeSource, Target, TargetError};
 
@@ -99,8 +99,8 @@ pub struct Request<'a> {
     pub span: Span,
     /// The traced system.
     pub target: &'a dyn Target,
-    /// `-p`.
-    pub pid: Option<u32>,
+    /// What the command line says.
+    pub options: &'a Options,
     /// Notes and warnings go here.
     pub diagnostics: &'a mut Diagnostics,
     /// Names close to a missing one are wanted.
@@ -371,7 +371,7 @@ pub fn provider(name: &str) -> Option<&'static Provider> {
 pub fn resolve(
     parts: &[Spanned<String>],
     span: Span,
-    (target, pid): (&dyn Target, Option<u32>),
+    (target, options): (&dyn Target, &Options),
     diagnostics: &mut Diagnostics,
     hints: bool,
 ) -> Result<(&'static Provider, Vec<Concrete>), ProbeError> {
@@ -391,7 +391,7 @@ pub fn resolve(
         let d = Diagnostic::error("attach-point", message, span).label(label);
         return Err(ProbeError::invalid(d.help(format!("its form is `{}`", provider.form))));
     }
-    let mut request = Request { provider, parts: rest, span, target, pid, diagnostics, hints };
+    let mut request = Request { provider, parts: rest, span, target, options, diagnostics, hints };
     (provider.resolve)(&mut request).map(|points| (provider, points))
 }
 

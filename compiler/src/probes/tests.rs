@@ -4,8 +4,8 @@
 use tapline_grammar::span::{FileId, Span, Spanned};
 
 use super::{Concrete, PROVIDERS, ProbeError, provider, resolve};
-use crate::diagnostic::Diagnostics;
-use crate::expand::Context;
+use crate::diagnostic::{Diagnostics, Severity};
+use crate::expand::{Context, Options};
 use crate::program::{Attach, ProgramKind, Sampling};
 use crate::render::{Colour, render};
 use crate::source::SourceMap;
@@ -13,6 +13,10 @@ use crate::target::Feature;
 use crate::target::fixture::Fixture;
 
 fn run(text: &str, target: &Fixture) -> (Result<Vec<Concrete>, ProbeError>, Diagnostics) {
+    run_with(text, target, &Options::default())
+}
+
+fn run_with(text: &str, target: &Fixture, options: &Options) -> (Result<Vec<Concrete>, ProbeError>, Diagnostics) {
     let mut at = 0;
     let mut parts = Vec::new();
     for part in text.split(':') {
@@ -21,8 +25,8 @@ fn run(text: &str, target: &Fixture) -> (Result<Vec<Concrete>, ProbeError>, Diag
         parts.push(Spanned { node: part.to_owned(), span });
     }
     let mut diagnostics = Vec::new();
-    let points =
-        resolve(&parts, Span::new(FileId(0), 0, at), (target, None), &mut diagnostics, true).map(|(_, points)| points);
+    let points = resolve(&parts, Span::new(FileId(0), 0, at), (target, options), &mut diagnostics, true)
+        .map(|(_, points)| points);
     (points, diagnostics)
 }
 
@@ -288,6 +292,20 @@ fn a_kernel_without_kprobes_or_tracefs_is_named() {
     };
     assert_eq!(message("kprobe:vfs_read"), "this kernel has no kprobes");
     assert!(message("t:sched:sched_switch").contains("tracefs is not available"));
+}
+
+#[test]
+fn probes_inside_of_instructions_are_unsafe() {
+    let target = Fixture::new().unwrap();
+    let unsafe_ = Options { allow_unsafe: true, ..Options::default() };
+    let (points, said) = run_with("uprobe:app:main+1", &target, &unsafe_);
+    assert_eq!(points.unwrap().len(), 1);
+    assert_eq!(said.iter().map(|d| (d.severity, d.code)).collect::<Vec<_>>(), [(Severity::Warning, "instruction")]);
+    let Err(ProbeError::Missing(d)) = run("uprobe:app:main+3", &target).0 else { panic!() };
+    assert_eq!(d.message, "`main+3` lies inside of an instruction");
+    assert_eq!(d.help, ["instructions begin at `main` and `main+4`", "`--unsafe` sets the probe all the same"]);
+    let Err(ProbeError::Missing(d)) = run("uprobe:app:read_word+4096", &target).0 else { panic!() };
+    assert_eq!(d.message, "whether an instruction begins at `read_word+4096` cannot be found out");
 }
 
 #[test]

@@ -2,11 +2,11 @@
 //! wildcards in the function and, with `-p`, in the file; at an address; at a line of the source; by the names of C++ and Rust.
 
 use super::{Concrete, ProbeError, Request, Resolved, close_names, has_wildcard};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::expand::Context;
 use crate::number;
 use crate::program::{Attach, ProgramKind};
-use crate::target::{Glob, LANGUAGES, TargetError, UserBinary, UserFunction, similar};
+use crate::target::{CodePlace, Glob, LANGUAGES, TargetError, UserBinary, UserFunction, similar};
 
 pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
     let file = request.part(0).to_owned();
@@ -41,7 +41,7 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
         }
     };
     check(request, &file, &function, offset)?;
-    let files = match request.pid {
+    let files = match request.options.pid {
         Some(pid) if has_wildcard(&file) => {
             let glob = Glob::new(&file);
             request.target.mapped_files(pid).into_iter().filter(|path| glob.matches(path)).collect()
@@ -57,7 +57,10 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
                 return Err(ProbeError::missing(no_function(request, &binary.path, file, &function)));
             }
             Ok(binary) if binary.go && returns => return Err(ProbeError::invalid(go(request, &binary.path))),
-            Ok(binary) => points.extend(in_file(request, binary, language, offset)?),
+            Ok(binary) => {
+                check_place(request, &binary, &function, offset)?;
+                points.extend(in_file(request, binary, language, offset)?);
+            }
             // Not everything that a process maps is a program.
             Err(_) if several => {}
             Err(e) => return Err(unreadable(request, file, &e)),
@@ -155,6 +158,46 @@ fn in_file(request: &Request<'_>, binary: UserBinary, language: &str, offset: u6
     Ok(points)
 }
 
+/// A breakpoint inside of an instruction changes what it does: an offset or address must be where one begins.
+fn check_place(request: &mut Request<'_>, binary: &UserBinary, function: &str, offset: u64) -> Result<(), ProbeError> {
+    let address = number::parse(function);
+    let [UserFunction { name, offset: start, size }] = binary.functions.as_slice() else { return Ok(()) };
+    if (offset == 0 && address.is_none()) || (*size != 0 && offset >= *size) {
+        return Ok(());
+    }
+    let code = "instruction";
+    let part = request.parts.len() - 1;
+    let place = request.part(part).to_owned();
+    let named = |distance: u64| match address {
+        Some(address) => format!("{:#x}", address.wrapping_add(distance)),
+        None if distance == 0 => name.clone(),
+        None => format!("{name}+{distance}"),
+    };
+    let d = match request.target.user_instruction(&binary.path, start.saturating_add(offset)) {
+        CodePlace::Start => return Ok(()),
+        CodePlace::Inside { before, after } => {
+            let ends = [offset.wrapping_sub(before), offset.wrapping_add(after)].map(named);
+            Diagnostic::error(code, format!("`{place}` lies inside of an instruction"), request.part_span(part))
+                .label("no instruction begins here")
+                .help(format!("instructions begin at `{}` and `{}`", ends[0], ends[1]))
+        }
+        CodePlace::Unknown => {
+            let message = format!("whether an instruction begins at `{place}` cannot be found out");
+            Diagnostic::error(code, message, request.part_span(part))
+                .label("the function around it is unknown")
+                .note(format!("`{}` has neither symbols nor unwind tables there", binary.path))
+        }
+    };
+    if request.options.allow_unsafe {
+        request.diagnostics.push(Diagnostic { severity: Severity::Warning, ..d });
+        return Ok(());
+    }
+    Err(ProbeError::missing(
+        d.note("a probe inside of an instruction changes it, and can crash the program")
+            .help("`--unsafe` sets the probe all the same"),
+    ))
+}
+
 /// What is wrong whatever the file holds.
 fn check(request: &Request<'_>, file: &str, function: &str, offset: u64) -> Result<(), ProbeError> {
     let provider = request.provider.name;
@@ -163,7 +206,7 @@ fn check(request: &Request<'_>, file: &str, function: &str, offset: u64) -> Resu
         let d = request.invalid(usize::from(!file.is_empty()), format!("a {provider} needs a file and a function"));
         return fail(d.help(format!("its form is `{}`", request.provider.form)));
     }
-    if has_wildcard(file) && request.pid.is_none() {
+    if has_wildcard(file) && request.options.pid.is_none() {
         let d = request.invalid(0, format!("a wildcard in the file of a {provider} needs a process"));
         return fail(d.label("files of which process?").help("name the process with `-p PID`, or one file"));
     }

@@ -46,7 +46,7 @@ fn files(request: &Request<'_>, file: &str) -> Result<Vec<String>, ProbeError> {
     if !file.is_empty() && !has_wildcard(file) {
         return Ok(vec![file.to_owned()]);
     }
-    let Some(pid) = request.pid else {
+    let Some(pid) = request.options.pid else {
         let d = request.invalid(0, "a usdt probe without a file needs a process").label("which file?");
         return Err(ProbeError::invalid(
             d.help("name the process with `-p PID`, or the file: `usdt:/path/of/program:name`"),

@@ -49,7 +49,7 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
         return Err(ProbeError::invalid(request.invalid(0, message)));
     }
     let user = address < KERNEL;
-    if user && request.pid.is_none() {
+    if user && request.options.pid.is_none() {
         let d = request.invalid(0, "a watchpoint in user memory needs a process").label("an address of which process?");
         return Err(ProbeError::invalid(d.help("name it with `-p PID`, or start it with `-c COMMAND`")));
     }

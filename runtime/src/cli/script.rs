@@ -186,9 +186,9 @@ fn compile_script(cli: &Cli, system: &System, child: Option<&Child>) -> Result<C
             environment,
             pid: cli.pid.or(child.map(Child::pid)),
             cgroup: cgroup(cli)?,
+            allow_unsafe: cli.allow_unsafe,
             report_helper_errors: cli.helper_errors,
         },
-        unsafe_allowed: cli.allow_unsafe,
         stages,
     };
     let compiled = compile(&input, &LiveFiles, system);

@@ -6,6 +6,7 @@ pub mod cgroups;
 pub mod features;
 pub mod files;
 pub mod functions;
+pub mod instructions;
 pub mod list;
 pub mod loader_cache;
 pub mod lookup;
@@ -20,8 +21,8 @@ use std::rc::Rc;
 
 use tapline_compiler::program::ProgramKind;
 use tapline_compiler::target::{
-    Arch, Feature, Glob, KernelPlace, PidNamespace, ProbeSource, Target, TargetError, UsdtBinary, UserBinary,
-    UserSymbol, function_at, similar,
+    Arch, CodePlace, Feature, Glob, KernelPlace, PidNamespace, ProbeSource, Target, TargetError, UsdtBinary,
+    UserBinary, UserSymbol, function_at, similar,
 };
 use tapline_compiler::types::btf::{Btf, KindSet};
 
@@ -385,6 +386,11 @@ impl Target for System {
     fn user_functions(&self, file: &str, pattern: &str) -> Result<UserBinary, TargetError> {
         let (path, symbols) = self.binary(file)?;
         Ok(UserBinary { path, functions: binaries::functions(&symbols, pattern), go: symbols.go })
+    }
+
+    fn user_instruction(&self, path: &str, offset: u64) -> CodePlace {
+        let Ok((_, symbols)) = self.binary(path) else { return CodePlace::Unknown };
+        instructions::place(Path::new(path), &symbols, offset)
     }
 
     fn user_source(&self, file: &str, source: &str, line: u64, column: Option<u64>) -> Result<UserBinary, TargetError> {
