@@ -5,6 +5,8 @@
 #   NAME.nofp      without frame pointers          NAME.stripped   without any symbol or debug information
 #   NAME.nodebug   with symbols only               NAME.split      stripped; its debug information is in NAME.split.debug, by debuglink
 #   NAME.go        with symbols only, and a section as Go's linker makes it
+#   NAME.zlib, NAME.zlib-gnu, NAME.zstd            with packed debug information
+#   NAME.absurd    the same, of which it says that it had 2^40 bytes
 #   NAME.away      the same, but the debug information lies in the folder `elsewhere`
 # and of the Rust program NAME.v0, whose names are mangled in the newer way.
 
@@ -28,6 +30,13 @@ make_programs() {
         objcopy --only-keep-debug shapes elsewhere/shapes.away.debug
         strip shapes -o shapes.away
         (cd elsewhere && objcopy --add-gnu-debuglink=shapes.away.debug ../shapes.away)
+        for form in zlib zlib-gnu zstd; do
+            objcopy --compress-debug-sections=$form shapes shapes.$form
+        done
+        # The length stands 8 bytes behind the start of a packed section.
+        cp shapes.zlib shapes.absurd
+        local start; start=$(readelf -SW shapes.absurd | sed -n 's/.* \.debug_info *PROGBITS *[0-9a-f]* \([0-9a-f]*\) .*/\1/p')
+        printf '\0\0\0\0\0\1\0\0' | dd of=shapes.absurd bs=1 seek=$((16#$start + 8)) conv=notrunc status=none
         printf 'tests' > buildinfo
         objcopy --add-section .go.buildinfo=buildinfo shapes.nodebug shapes.go
         rm buildinfo

@@ -6,7 +6,7 @@ use std::path::Path;
 use tapline::debug_info::DebugInfo;
 use tapline::symbols::elf::ElfSymbols;
 use tapline::symbols::maps::{Maps, PerfMap};
-use tapline::system::{loader_cache, usdt};
+use tapline::system::{instructions, loader_cache, usdt};
 use tapline::unwind::table::Table;
 use tapline_compiler::probes::usdt::parse_all;
 use tapline_compiler::target::{Arch, function_at};
@@ -37,7 +37,7 @@ pub const READERS: &[Reader] = &[
 const ADDRESSES: [u64; 8] = [0, 1, 0x1000, 0x40_1619, 0x40_16ba, 0x40_1700, 1 << 47, u64::MAX];
 
 fn programs(folder: &Path) -> Vec<Vec<u8>> {
-    ["shapes.split.debug", "shapes.split", "zoo"]
+    ["shapes.split.debug", "shapes.split", "shapes.zlib", "shapes.zstd", "zoo"]
         .iter()
         .filter_map(|name| std::fs::read(folder.join(name)).ok())
         .collect()
@@ -48,6 +48,12 @@ fn elf(bytes: &[u8]) {
     for address in ADDRESSES {
         let _ =
             (symbols.function_at(address), symbols.segments.offset_of(address), symbols.segments.address_of(address));
+    }
+    for symbol in symbols.iter().take(8) {
+        let _ = symbols
+            .segments
+            .offset_of(symbol.address)
+            .map(|at| instructions::place_in(bytes, &symbols, at.saturating_add(16)));
     }
     assert!(symbols.iter().map(|symbol| symbol.name.len()).sum::<usize>() <= 4 * bytes.len() + (1 << 20));
 }

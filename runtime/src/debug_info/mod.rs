@@ -5,6 +5,7 @@
 //! The file can be hostile: it belongs to whoever runs the program. Walks are bounded, sections are no larger than the file.
 
 mod lines;
+mod sections;
 mod types;
 
 use std::cell::{OnceCell, RefCell};
@@ -14,12 +15,13 @@ use std::path::Path;
 use std::rc::Rc;
 
 use gimli::{AttributeValue, DebugInfoOffset, DebuggingInformationEntry, EndianSlice, LittleEndian, UnitOffset};
-use object::read::{Object, ObjectSection, ReadCache};
-use object::{CompressionFormat, ReadRef};
+use object::ReadRef;
+use object::read::{Object, ReadCache};
 use tapline_compiler::types::btf::{Btf, KindSet};
 
 use crate::symbols::elf::{self, Segments};
 pub use lines::{Frame, SourcePlace};
+pub use sections::Unreadable;
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 type Dwarf<'a> = gimli::Dwarf<Slice<'a>>;
@@ -60,44 +62,40 @@ struct Place {
 
 impl DebugInfo {
     /// That of the program or library at a path, from the file itself or from one beside it; `None` when it has none.
-    pub fn load(path: &Path) -> Option<Self> {
-        Self::of_file(elf::open(path).ok()?, path)
+    pub fn load(path: &Path) -> Result<Option<Self>, Unreadable> {
+        elf::open(path).map_or(Ok(None), |file| Self::of_file(file, path))
     }
 
     /// That of an open file, whose debug file is looked for beside its path.
-    pub fn of_file(file: File, path: &Path) -> Option<Self> {
+    pub fn of_file(file: File, path: &Path) -> Result<Option<Self>, Unreadable> {
         if !file.metadata().is_ok_and(|found| found.is_file()) {
-            return None;
+            return Ok(None);
         }
         let cache = ReadCache::new(file);
-        let parsed = object::File::parse(&cache).ok()?;
-        Self::of(&parsed).or_else(|| {
-            let cache = ReadCache::new(elf::separate_debug_file(&parsed, path)?);
-            let debug = object::File::parse(&cache).ok()?;
-            // Its own segments lie elsewhere in it, or nowhere.
-            Some(Self { segments: Segments::of(&parsed), ..Self::of(&debug)? })
-        })
+        let Ok(parsed) = object::File::parse(&cache) else { return Ok(None) };
+        if let Some(own) = Self::of(&parsed)? {
+            return Ok(Some(own));
+        }
+        let Some(beside) = elf::separate_debug_file(&parsed, path) else { return Ok(None) };
+        let cache = ReadCache::new(beside);
+        let Ok(debug) = object::File::parse(&cache) else { return Ok(None) };
+        // Its own segments lie elsewhere in it, or nowhere.
+        Ok(Self::of(&debug)?.map(|it| Self { segments: Segments::of(&parsed), ..it }))
     }
 
     /// That of a file in memory.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        Self::of(&object::File::parse(bytes).ok()?)
+        Self::of(&object::File::parse(bytes).ok()?).ok()?
     }
 
-    fn of<'data, R: ReadRef<'data>>(file: &object::File<'data, R>) -> Option<Self> {
+    fn of<'data, R: ReadRef<'data>>(file: &object::File<'data, R>) -> Result<Option<Self>, Unreadable> {
         if !file.is_little_endian() || !file.is_64() {
-            return None;
+            return Ok(None);
         }
-        let section = |name: &str| -> Vec<u8> {
-            let Some(section) = file.section_by_name(name) else { return Vec::new() };
-            let stored = section.compressed_file_range().is_ok_and(|range| range.format == CompressionFormat::None);
-            if stored { section.data().unwrap_or_default().to_vec() } else { Vec::new() }
-        };
-        let load = |id: gimli::SectionId| Ok::<_, std::convert::Infallible>(section(id.name()));
-        let Ok(sections) = gimli::DwarfSections::load(load);
+        let sections = gimli::DwarfSections::load(|id| sections::read(file, id.name()))?;
         let segments = Segments::of(file);
         let this = Self { sections, segments, units: OnceCell::new(), types: RefCell::default() };
-        (!this.unit_starts().is_empty()).then_some(this)
+        Ok((!this.unit_starts().is_empty()).then_some(this))
     }
 
     fn dwarf(&self) -> Dwarf<'_> {
@@ -188,6 +186,14 @@ impl DebugInfo {
         });
         types.named(&dwarf, place, kinds, name)
     }
+}
+
+/// What a file has; where it has something that is not read, the user learns why.
+pub fn or_warn(path: &str, found: Result<Option<DebugInfo>, Unreadable>) -> Option<DebugInfo> {
+    found.unwrap_or_else(|why| {
+        eprintln!("WARNING: the debug information of {path} is not used: {why}");
+        None
+    })
 }
 
 /// The tags of the types of some kinds.

@@ -15,7 +15,7 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::rc::Rc;
 
-use crate::debug_info::{DebugInfo, Frame};
+use crate::debug_info::{self, DebugInfo, Frame};
 use crate::events::context::{Symbol, Symbolizer};
 use demangle::demangle;
 use elf::{ElfSymbols, hex};
@@ -136,7 +136,8 @@ impl Symbolizer for Symbols {
         let key = (mapping.device.clone(), mapping.inode);
         let load = || {
             let path = format!("/proc/{tgid}/root{}", mapping.path);
-            DebugInfo::of_file(open_mapped(tgid, &mapping)?, path.as_ref()).map(Rc::new)
+            let file = open_mapped(tgid, &mapping)?;
+            debug_info::or_warn(&mapping.path, DebugInfo::of_file(file, path.as_ref())).map(Rc::new)
         };
         let info = debug.borrow_mut().entry(key).or_insert_with(load).clone();
         let mut frames = info.and_then(|info| Some(info.frames(info.segments.address_of(offset)?))).unwrap_or_default();

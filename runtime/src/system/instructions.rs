@@ -28,6 +28,12 @@ pub fn place(path: &Path, symbols: &ElfSymbols, offset: u64) -> CodePlace {
     find(&parsed, &cache, symbols, offset).unwrap_or(CodePlace::Unknown)
 }
 
+/// The same in a file in memory.
+pub fn place_in(bytes: &[u8], symbols: &ElfSymbols, offset: u64) -> CodePlace {
+    let parsed = File::parse(bytes).ok();
+    parsed.and_then(|file| find(&file, bytes, symbols, offset)).unwrap_or(CodePlace::Unknown)
+}
+
 fn find<'data, R: ReadRef<'data>>(
     file: &File<'data, R>,
     data: R,

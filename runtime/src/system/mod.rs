@@ -26,7 +26,7 @@ use tapline_compiler::target::{
 };
 use tapline_compiler::types::btf::{Btf, KindSet};
 
-use crate::debug_info::DebugInfo;
+use crate::debug_info::{self, DebugInfo};
 use crate::session::loader::kernel_type;
 use crate::symbols::elf::{ElfError, ElfSymbols};
 use crate::symbols::kallsyms::KernelSymbols;
@@ -165,7 +165,7 @@ impl System {
     /// The debug information of a program or library at a path; `None` when it has none.
     pub fn debug_info(&self, path: &str) -> Option<Rc<DebugInfo>> {
         let mut known = self.debug_infos.borrow_mut();
-        let load = || DebugInfo::load(path.as_ref()).map(Rc::new);
+        let load = || debug_info::or_warn(path, DebugInfo::load(path.as_ref())).map(Rc::new);
         known.entry(path.to_owned()).or_insert_with(load).clone()
     }
 
