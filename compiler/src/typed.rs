@@ -474,6 +474,15 @@ pub enum Op {
     Username,
     /// `() -> string[16]`.
     Comm,
+    /// `(int32 pid, void) -> string[16]`: the second runs when there is no such process.
+    CommOf {
+        /// The kernel's function that finds a task, by its id in BTF.
+        acquire: u32,
+        /// The one that takes it back.
+        release: u32,
+        /// Of the name in the task.
+        offset: u32,
+    },
     /// `() -> uint64`.
     Nsecs(Clock),
     /// `() -> uint64`: since the target's start time.

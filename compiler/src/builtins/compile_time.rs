@@ -58,8 +58,7 @@ pub(super) fn kfunc_exist(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<
 
 pub(super) fn kfunc_allowed(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     let name = checker.literal_string("the argument of kfunc_allowed()", call.arg(0)?)?;
-    let id = checker.target.btf().and_then(|btf| btf.find(KindSet::FUNC, &String::from_utf8_lossy(&name)));
-    let allowed = id.is_some_and(|id| checker.target.kfunc_allowed(checker.unit.kind, id.0));
+    let allowed = checker.kernel_function(&String::from_utf8_lossy(&name)).is_some();
     Some(constant_bool(allowed, call.span))
 }
 
@@ -116,4 +115,12 @@ pub(super) fn fail(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
         checker.error("fail", constant_text(&format, &constants), call.span);
     }
     Some(void(Vec::new(), call.span))
+}
+
+impl Checker<'_> {
+    /// Id of a function of the kernel that programs of the kind at hand may call.
+    pub(super) fn kernel_function(&self, name: &str) -> Option<u32> {
+        let id = self.target.btf()?.find(KindSet::FUNC, name)?.0;
+        self.target.kfunc_allowed(self.unit.kind, id).then_some(id)
+    }
 }

@@ -150,9 +150,6 @@ const fn u32_type() -> Type {
 const fn u64_type() -> Type {
     Type::U64
 }
-const fn comm_type() -> Type {
-    Type::Str(16)
-}
 const fn username_type() -> Type {
     Type::Username
 }
@@ -165,7 +162,7 @@ pub static ROWS: &[Row] = &[
     value("uid", "user id", Op::Uid, u32_type),
     value("gid", "group id", Op::Gid, u32_type),
     value("username", "name of the user", Op::Username, username_type),
-    value("comm", "name of the thread", Op::Comm, comm_type),
+    builtin("comm", 0..=1, "comm[(pid)]", "name of the thread, or of the process with a pid", process::comm),
     value("cgroup", "id of the cgroup (version 2)", Op::Cgroup, u64_type),
     builtin("curtask", 0..=0, "curtask", "the current task, a struct task_struct *", process::curtask),
     builtin("ppid", 0..=1, "ppid", "process id of the parent", process::ppid),

@@ -2,12 +2,12 @@
 
 use std::rc::Rc;
 
-use super::{Call, clock};
+use super::{Call, clock, format};
 use crate::check::{Checker, bare_name, constant_bool, constant_number, convert, int_literal, text_literal};
-use crate::program::Clock;
+use crate::program::{ActionKind, Clock};
 use crate::similar;
 use crate::target::{Arch, Feature};
-use crate::typed::{BinOp, CmpOp, Expr, ExprKind, Op};
+use crate::typed::{BinOp, Block, CmpOp, Expr, ExprKind, Op};
 use crate::types::constants::SIGNALS;
 use crate::types::{AddrSpace, IntType, Type};
 
@@ -64,6 +64,40 @@ fn of_task(checker: &mut Checker<'_>, call: &Call<'_>, path: &[&str]) -> Option<
         value = checker.field_of(value, name, call.span, call.span)?;
     }
     Some(value)
+}
+
+/// Of the current thread, or of the process with a pid: the kernel hands out its task, and takes it back.
+pub(super) fn comm(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    const ACQUIRE: &str = "bpf_task_from_pid";
+    const RELEASE: &str = "bpf_task_release";
+    let span = call.span;
+    let Some(arg) = call.arg(0) else {
+        return Some(call.op(Op::Comm, Vec::new(), Type::COMM));
+    };
+    let pid = checker.number_arg("comm", arg)?;
+    let (Some(acquire), Some(release)) = (checker.kernel_function(ACQUIRE), checker.kernel_function(RELEASE)) else {
+        checker
+            .error("kernel-feature", format!("this kernel does not let this probe call `{ACQUIRE}`"), span)
+            .note("fentry and iterators can since Linux 6.2, tracepoints, intervals and profiles since 6.12, kprobes and uprobes cannot")
+            .help("`comm` alone is the name of the current thread");
+        return None;
+    };
+    let task = checker.types.composite("task_struct", false);
+    let name = match task {
+        Some(Type::Struct(id)) => checker.types.field(id, "comm"),
+        _ => None,
+    };
+    let Some(name) = name else {
+        checker.error("no-btf", "comm() of a process needs the kernel's BTF", span);
+        return None;
+    };
+    let mut stmts = Vec::new();
+    let pid = checker.once(convert(pid, &Type::I32), &mut stmts)?;
+    let format = format::parse(b"No such process (pid=%d)").unwrap_or_default();
+    let kind = ActionKind::Message { level: "WARNING".to_owned(), format, position: String::new() };
+    let missing = checker.send(kind, vec![pid.clone()], span);
+    let comm = call.op(Op::CommOf { acquire, release, offset: name.offset }, vec![pid, missing], Type::COMM);
+    Some(Expr { kind: ExprKind::Block(Block { stmts, value: Some(Box::new(comm)) }), ty: Type::COMM, span })
 }
 
 pub(super) fn ppid(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {

@@ -6,14 +6,30 @@ use std::rc::Rc;
 use tapline_grammar::c_ast::{CEnum, CField, CItemKind, CRecord, CType};
 use tapline_grammar::span::Span;
 
+use super::Checker;
 use super::flow::holds;
-use super::{Checker, constant};
 use crate::typed::Bits;
 use crate::types::layout::{align_of, align_up, size_of};
 use crate::types::{AddrSpace, EnumDef, EnumId, IntType, StructDef, StructField, StructId, Type};
 
 /// Definitions inside definitions, at most.
 const MAX_DEPTH: u32 = 16;
+
+/// Floating-point types of C and their sizes.
+const FLOATS: &[(&str, u32)] = &[
+    ("float", 4),
+    ("double", 8),
+    ("long double", 16),
+    ("_Float128", 16),
+    ("__float128", 16),
+    ("float _Complex", 8),
+    ("double _Complex", 16),
+    ("_Complex float", 8),
+    ("_Complex double", 16),
+    ("long double _Complex", 32),
+    ("_Complex long double", 32),
+];
+const MAX_FLOAT_ALIGN: u32 = 16;
 
 impl Checker<'_> {
     /// All C items in order.
@@ -117,20 +133,11 @@ impl Checker<'_> {
         let mut next = 0i64;
         for (name, value) in &def.variants {
             if let Some(value) = value {
-                let known = match super::bare_name(value) {
-                    // Enumerators may use those before them.
-                    Some(own) => variants.iter().find(|(name, _)| name == own).map(|(_, n)| i128::from(*n)),
-                    None => None,
-                };
-                let number = match known {
-                    Some(number) => Some(number),
-                    None => constant::value(&self.value_expr(value)?),
-                };
-                let Some(number) = number.and_then(|n| i64::try_from(n).ok()) else {
-                    self.error("not-constant", "the value of an enumerator is a constant", value.span);
-                    return None;
-                };
-                next = number;
+                let what = ("not-constant", "the value of an enumerator");
+                // One beyond the largest signed number is kept by its bits.
+                next = self.c_number(value, &variants, what, |n| {
+                    i64::try_from(n).ok().or_else(|| u64::try_from(n).ok().map(u64::cast_signed))
+                })?;
             }
             variants.push((name.node.clone(), next));
             next = next.wrapping_add(1);
@@ -150,7 +157,7 @@ impl Checker<'_> {
         let depth = depth + 1;
         match ty {
             CType::Named(name) => {
-                let found = self.types.named(&name.node);
+                let found = self.float(&name.node).or_else(|| self.types.named(&name.node));
                 if found.is_none() {
                     self.unknown_type(&name.node, name.span, false);
                 }
@@ -193,19 +200,29 @@ impl Checker<'_> {
                 let len = match len {
                     None => 0,
                     Some(len) => {
-                        let number = constant::value(&self.value_expr(len)?);
-                        let number = number.and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= 1 << 24);
-                        let Some(number) = number else {
-                            self.error("length", "the length of an array is a constant", len.span);
-                            return None;
-                        };
-                        number
+                        let fits = |n| u32::try_from(n).ok().filter(|n| *n <= 1 << 24);
+                        self.c_number(len, &[], ("length", "the length of an array"), fits)?
                     }
                 };
                 Some(if is_char && len > 0 { Type::Str(len) } else { Type::Array(Rc::new(elem), len) })
             }
             CType::Function => Some(Type::Void),
         }
+    }
+}
+
+impl Checker<'_> {
+    /// A type that no program can compute with: only its place in structs counts.
+    fn float(&mut self, name: &str) -> Option<Type> {
+        let (_, size) = FLOATS.iter().find(|(own, _)| *own == name)?;
+        let opaque = StructDef {
+            name: name.to_owned(),
+            size: *size,
+            align: (*size).min(MAX_FLOAT_ALIGN),
+            fields: Some(Vec::new()),
+            btf_id: None,
+        };
+        Some(Type::Struct(self.types.aggregates.structs.push(opaque)))
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod access;
 mod assign;
+mod c_constant;
 mod constant;
 mod context;
 mod convert;

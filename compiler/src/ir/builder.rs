@@ -321,6 +321,10 @@ impl FunctionBuilder {
     pub fn call_sub(&mut self, func: FuncId, args: &[Value]) -> Value {
         self.push_value(Op::CallSub(func, args.to_vec()))
     }
+    /// Call of a function of the kernel.
+    pub fn call_kfunc(&mut self, id: u32, args: &[Value]) -> Value {
+        self.push_value(Op::CallKfunc(id, args.to_vec()))
+    }
     /// Address of a callback.
     pub fn func_addr(&mut self, func: FuncId) -> Value {
         self.push_value(Op::FuncAddr(func))

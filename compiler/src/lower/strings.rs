@@ -52,6 +52,14 @@ impl FnLower<'_, '_> {
                 self.comm_into(dst);
                 Length::AtMost(COMM_LEN)
             }
+            ExprKind::Call(Op::CommOf { acquire, release, offset }, args) => {
+                if capacity < COMM_LEN {
+                    let temp = self.temp_bytes(COMM_LEN);
+                    self.comm_of_into((*acquire, *release), *offset, args, temp);
+                    return self.copy_string(Loc::bpf(temp), dst, capacity);
+                }
+                self.comm_of_into((*acquire, *release), *offset, args, dst)
+            }
             ExprKind::Call(Op::Str, args) => self.read_string(args, dst, capacity),
             ExprKind::Call(Op::Concat, args) => self.concat(args, e, dst, capacity),
             ExprKind::Call(Op::Path, args) => self.path(args, dst, capacity),
@@ -172,6 +180,28 @@ impl FnLower<'_, '_> {
         let to = self.addr(dst);
         let size = self.b.iconst(i64::from(COMM_LEN));
         self.b.call(helpers::GET_CURRENT_COMM, &[to, size]);
+    }
+
+    /// The name of the task that the kernel finds by its pid, padded with zeros as that of [`Self::comm_into`].
+    fn comm_of_into(&mut self, (acquire, release): (u32, u32), offset: u32, args: &[Expr], dst: Mem) -> Length {
+        const NONE: &[u8] = b"N/A\0";
+        let [pid, missing] = args else { return Length::AtMost(0) };
+        self.zero(dst, COMM_LEN);
+        let pid = self.scalar(pid);
+        let task = self.b.call_kfunc(acquire, &[pid]);
+        let (found, none, end) = (self.b.block(), self.b.block(), self.b.block());
+        self.b.branch_imm(Cond::Ne, task, 0, found, none);
+        self.b.enter(found);
+        let (to, from) = (self.addr(dst), self.b.bin_imm(Ir::Add, task, i64::from(offset)));
+        let size = self.b.iconst(i64::from(COMM_LEN));
+        self.b.call(helpers::PROBE_READ_KERNEL_STR, &[to, size, from]);
+        self.b.call_kfunc(release, &[task]);
+        self.b.jump(end);
+        self.b.enter(none);
+        self.store_bytes(dst, NONE);
+        self.effect(missing);
+        self.join(end);
+        Length::AtMost(COMM_LEN)
     }
 
     /// Stores constant bytes by the widest stores that the place's alignment allows.

@@ -149,6 +149,10 @@ impl IntType {
 impl Type {
     /// `uint64`.
     pub const U64: Self = Self::Int(IntType::U64);
+    /// `int32`.
+    pub const I32: Self = Self::Int(IntType::I32);
+    /// The name of a thread, as long as the kernel makes it.
+    pub const COMM: Self = Self::Str(16);
     /// `int64`.
     pub const I64: Self = Self::Int(IntType::I64);
     /// `uint32`.

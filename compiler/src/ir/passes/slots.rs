@@ -151,7 +151,8 @@ fn returning_zero(func: &mut Function, span: Span) -> Block {
 
 /// Where the scratch entry is needed first, as a block and a position in it: behind the predicate, if the predicate needs no scratch
 /// memory. Follows the only way that leads to a use; what it returns dominates all uses and lies in no loop. It also lies
-/// before any record that is reserved: a program that finds no entry ends at once, and must not hold one then.
+/// before any record that is reserved, and any object that a function of the kernel hands out: a program that finds no entry ends at once,
+/// and must not hold one then.
 fn first_need(func: &Function, moved: &IndexVec<Slot, Option<u32>>) -> (Block, usize) {
     let is_use = |inst: &Inst| matches!(inst.op, Op::SlotAddr(s) if moved.get(s).copied().flatten().is_some());
     let order = cfg::reverse_post_order(func);
@@ -166,8 +167,8 @@ fn first_need(func: &Function, moved: &IndexVec<Slot, Option<u32>>) -> (Block, u
     let mut at = Block::new(0);
     loop {
         let insts = &func.blocks[at].insts;
-        let reserves = |inst: &Inst| matches!(inst.op, Op::Call(helpers::RINGBUF_RESERVE, _));
-        if let Some(index) = insts.iter().position(|inst| is_use(inst) || reserves(inst)) {
+        let holds = |inst: &Inst| matches!(inst.op, Op::Call(helpers::RINGBUF_RESERVE, _) | Op::CallKfunc(..));
+        if let Some(index) = insts.iter().position(|inst| is_use(inst) || holds(inst)) {
             return (at, index);
         }
         let ways: Vec<Block> = cfg::successors(func, at).filter(|&b| leads_there[b]).collect();
