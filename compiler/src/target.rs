@@ -146,6 +146,30 @@ pub struct UsdtProbe {
     pub arguments: String,
 }
 
+/// A function of a BPF program that is loaded.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BpfFunction {
+    /// Id of the program.
+    pub program: u32,
+    /// Its name in the program's BTF, which [`Target::module_btf`] has under the name that [`program_types`] gives.
+    pub name: String,
+    /// Its id there.
+    pub btf_id: u32,
+}
+
+/// What stands before the id of a program.
+const PROGRAM: &str = "bpf:";
+
+/// Under which name [`Target::module_btf`] has the types of a BPF program: it is to the kernel what a module is.
+pub fn program_types(program: u32) -> String {
+    format!("{PROGRAM}{program}")
+}
+
+/// The program whose types have this name.
+pub fn program_of_types(name: &str) -> Option<u32> {
+    name.strip_prefix(PROGRAM)?.parse().ok()
+}
+
 /// A place in the kernel's code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelPlace {
@@ -197,6 +221,14 @@ pub trait Target {
     fn module_btf(&self, module: &str) -> Option<Rc<Btf>> {
         let _ = module;
         None
+    }
+    /// The functions of all BPF programs that are loaded and have BTF, sorted.
+    fn bpf_functions(&self) -> Vec<BpfFunction> {
+        Vec::new()
+    }
+    /// Loaded modules, sorted.
+    fn modules(&self) -> Vec<String> {
+        Vec::new()
     }
     /// Loaded modules that have types of their own, sorted.
     fn modules_with_btf(&self) -> Vec<String> {

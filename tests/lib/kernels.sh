@@ -52,21 +52,49 @@ unpack_package() {
     rm -f "$apt_folder/archives"/*.deb
 }
 
-# fetch_kernel LABEL: leaves $CACHE/kernels/LABEL/{vmlinuz,release}; prints nothing when it is there already.
+# The modules that the machines load, in this order: a network device, and a block device with tracepoints and what that needs.
+MODULES="dummy configfs null_blk"
+
+# keep_modules FOLDER OUT: takes them out of an unpacked package, as plain files whose names keep the order.
+keep_modules() {
+    local name file n=0
+    mkdir -p "$2" || return 1
+    for name in $MODULES; do
+        n=$((n + 1))
+        file=$(find "$1" -name "$name.ko" -o -name "$name.ko.xz" | head -n 1)
+        case $file in
+            *.xz) busybox xz -d -c "$file" > "$2/$n-$name.ko" || return 1 ;;
+            *.ko) cp "$file" "$2/$n-$name.ko" || return 1 ;;
+            *) echo "the package has no module $name" >&2; return 1 ;;
+        esac
+    done
+}
+
+# is_whole FOLDER: whether a cached kernel has all that the machines need; those of an older set-up lack modules.
+is_whole() {
+    local name
+    [ -s "$1/vmlinuz" ] || return 1
+    for name in $MODULES; do
+        [ -s "$(echo "$1/modules/"*"-$name.ko")" ] || return 1
+    done
+}
+
+# fetch_kernel LABEL: leaves $CACHE/kernels/LABEL/{vmlinuz,release,modules}; prints nothing when it is there already.
 fetch_kernel() {
-    local label=$1 suite out image package apt_folder apt_options
+    local label=$1 suite out image package packages apt_folder apt_options
     out=$CACHE/kernels/$label
-    [ -s "$out/vmlinuz" ] && return 0
+    is_whole "$out" && return 0
     suite=$(kernel_suite "$label") || { echo "unknown kernel: $label" >&2; return 1; }
     suite_apt "$suite" || return 1
     image=$(apt-cache "${apt_options[@]}" depends linux-image-cloud-amd64 |
         sed -n 's/^ *Depends: \(linux-image-[0-9][^ ]*\)$/\1/p' | head -n 1)
     [ -n "$image" ] || { echo "$suite has no cloud kernel" >&2; return 1; }
-    # Newer packages keep the bootable image apart from the package that installs it.
-    package=$(apt-cache "${apt_options[@]}" depends "$image" | sed -n 's/^ *Depends: \(linux-binary-[^ ]*\)$/\1/p' | head -n 1)
+    # Newer packages keep the bootable image and the modules apart from the package that installs them.
+    packages=$(apt-cache "${apt_options[@]}" depends "$image" | sed -n 's/^ *Depends: \(linux-\(binary\|modules\)-[^ ]*\)$/\1/p')
     rm -rf "$out.part"
-    unpack_package "${package:-$image}" "$out.part/root" || return 1
+    for package in ${packages:-$image}; do unpack_package "$package" "$out.part/root" || return 1; done
     cp "$(find "$out.part/root" -name 'vmlinuz*' -type f | head -n 1)" "$out.part/vmlinuz" || return 1
+    keep_modules "$out.part/root" "$out.part/modules" || return 1
     echo "${image#linux-image-}" > "$out.part/release"
     rm -rf "$out.part/root" "$out"
     mv "$out.part" "$out"

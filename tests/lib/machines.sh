@@ -8,9 +8,9 @@
 
 STALL=${TAPLINE_VM_STALL:-150}
 
-# make_initramfs OUT BIN_DIR CASES_DIR [TOOLS_DIR]
+# make_initramfs OUT BIN_DIR CASES_DIR [TOOLS_DIR]: one for all kernels, with the modules of those that are cached.
 make_initramfs() {
-    local out=$1 bin=$2 cases=$3 tools=${4:-} root program folder
+    local out=$1 bin=$2 cases=$3 tools=${4:-} root program folder kernel
     root=$(mktemp -d)
     mkdir -p "$root"/{bin,proc,sys,dev,tmp,etc,root,tests}
     cp /bin/busybox "$root/bin/busybox"
@@ -27,6 +27,12 @@ make_initramfs() {
     if [ -d "$tools" ]; then cp -a "$tools" "$root/tests/tools"; fi
     for folder in examples docs; do
         if [ -d "$here/../$folder" ]; then cp -a "$here/../$folder" "$root/$folder"; fi
+    done
+    for kernel in "$CACHE/kernels/"*/release; do
+        if [ -d "${kernel%release}modules" ]; then
+            mkdir -p "$root/lib/modules"
+            cp -a "${kernel%release}modules" "$root/lib/modules/$(cat "$kernel")"
+        fi
     done
     echo "root:x:0:0:root:/root:/bin/sh" > "$root/etc/passwd"
     echo "root:x:0:" > "$root/etc/group"

@@ -269,11 +269,7 @@ impl Checker<'_> {
                     params.into_iter().enumerate().map(|(n, (own, ty))| (n as u32, own, ty)).collect();
                 self.argument_named(&format!("rawtracepoint:{event}"), &arguments, name, span)
             }
-            Context::KernelEntry { function } => {
-                let (arguments, _) = self.arguments(None, &function, args)?;
-                self.argument_named(&function, &arguments, name, span)
-            }
-            Context::Trampoline { module, function, .. } => {
+            Context::KernelEntry { module, function } | Context::Trampoline { module, function, .. } => {
                 let (arguments, _) = self.arguments(module.as_deref(), &function, args)?;
                 self.argument_named(&function, &arguments, name, span)
             }
@@ -295,8 +291,8 @@ impl Checker<'_> {
             Context::RawTracepoint { event } => {
                 self.types.raw_tracepoint(&event).unwrap_or_default().into_iter().filter_map(by_value).collect()
             }
-            Context::KernelEntry { function } => {
-                let prototype = self.types.function(None, &function);
+            Context::KernelEntry { module, function } => {
+                let prototype = self.types.function(module.as_deref(), &function);
                 prototype.map(|it| it.params).unwrap_or_default().into_iter().filter_map(by_value).collect()
             }
             Context::Trampoline { module, function, .. } => {

@@ -147,12 +147,13 @@ impl Checker<'_> {
             }
             (
                 Context::RawTracepoint { event: name }
-                | Context::KernelEntry { function: name }
-                | Context::KernelReturn { function: name },
+                | Context::KernelReturn { function: name }
+                | Context::KernelEntry { module: None, function: name },
                 Some(_),
             ) => {
                 format!("of {name}")
             }
+            (Context::KernelEntry { module: Some(module), function }, Some(_)) => format!("of {module}:{function}"),
             // Arguments have places and types of their own in each function.
             (Context::UserEntry { path, offset }, Some(_)) => format!("of {path} at {offset}"),
             // Types that the script names may come from the file.

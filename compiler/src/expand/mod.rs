@@ -86,6 +86,8 @@ pub enum Context {
     None,
     /// `struct pt_regs` at the entry of a kernel function.
     KernelEntry {
+        /// Its module, where that is known.
+        module: Option<String>,
         /// The function, for argument types from BTF.
         function: String,
     },

@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn entry() -> Context {
-        Context::KernelEntry { function: "f".into() }
+        Context::KernelEntry { module: None, function: "f".into() }
     }
 
     #[test]

@@ -5,11 +5,14 @@ use super::{Concrete, ProbeError, Request, Resolved, close_names, has_wildcard};
 use crate::diagnostic::Diagnostic;
 use crate::expand::Context;
 use crate::program::{Attach, ProgramKind};
-use crate::target::{Feature, Glob, ProbeSource, TargetError, similar};
+use crate::target::{BpfFunction, Feature, Glob, ProbeSource, TargetError, program_types, similar};
 use crate::types::btf::{Btf, BtfType, FuncProto, KindSet, TypeId};
 
 /// The kernel itself, named like a module.
 pub const KERNEL: &str = "vmlinux";
+
+/// What stands in the place of a module for the programs that run in the kernel.
+pub const BPF: &str = "bpf";
 
 /// Arguments that the kernel can hand on (`MAX_BPF_FUNC_ARGS`).
 const MAX_ARGS: usize = 12;
@@ -50,9 +53,8 @@ pub const DEADLY: &str = "to run a program here the kernel takes the same lock a
 pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
     let exit = request.provider.name == "fexit";
     let (module, function) = match request.parts {
-        [module, ..] if module.node == "bpf" && request.parts.len() > 1 => {
-            let d = request.invalid(0, "tracing BPF programs is not supported yet");
-            return Err(ProbeError::invalid(d.help("trace a function of the kernel: `fentry:vfs_read`")));
+        [module, id @ .., function] if module.node == BPF => {
+            return of_programs(request, id.first().map(|it| it.node.as_str()), &function.node, exit);
         }
         [module, function] => (Some(module.node.clone()), function.node.clone()),
         [function] => (None, function.node.clone()),
@@ -80,16 +82,20 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
     if points.is_empty() {
         return Err(unfit.unwrap_or_else(|| ProbeError::missing(missing(request, module.as_deref(), &function))));
     }
-    if !request.target.has(Feature::Fentry) {
-        let message = format!("this kernel has no {}", request.provider.name);
-        let kprobe = if exit { "kretprobe" } else { "kprobe" };
-        let d = Diagnostic::error("no-fentry", message, request.span)
-            .label("the function exists, but cannot be traced")
-            .note("it needs a kernel built with CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS, 5.5 or newer")
-            .help(format!("try a {kprobe}, or a tracepoint: `tapline -l 'tracepoint:*'` lists them"));
-        return Err(ProbeError::invalid(d));
-    }
+    let kprobe = if exit { "kretprobe" } else { "kprobe" };
+    need_fentry(request, &format!("try a {kprobe}, or a tracepoint: `tapline -l 'tracepoint:*'` lists them"))?;
     Ok(points)
+}
+
+fn need_fentry(request: &Request<'_>, help: &str) -> Result<(), ProbeError> {
+    if request.target.has(Feature::Fentry) {
+        return Ok(());
+    }
+    let message = format!("this kernel has no {}", request.provider.name);
+    let d = Diagnostic::error("no-fentry", message, request.span)
+        .label("the function exists, but cannot be traced")
+        .note("it needs a kernel built with CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS, 5.5 or newer");
+    Err(ProbeError::invalid(d.help(help)))
 }
 
 /// What is wrong whatever the kernel has.
@@ -105,6 +111,43 @@ fn check(request: &Request<'_>, function: &str) -> Result<(), ProbeError> {
         return Err(ProbeError::invalid(d.help("leave the offset away, or use a kprobe")));
     }
     Ok(())
+}
+
+/// `fentry:bpf:[id:]name`: functions of BPF programs, by the types that these brought with them.
+fn of_programs(request: &Request<'_>, id: Option<&str>, pattern: &str, exit: bool) -> Resolved {
+    let provider = request.provider.name;
+    if let Some(id) = id.filter(|id| id.parse::<u32>().is_err()) {
+        let d = request.invalid(1, format!("`{id}` is not the id of a BPF program"));
+        return Err(ProbeError::invalid(d.help(format!("`tapline -l '{provider}:{BPF}:*'` lists them"))));
+    }
+    let glob = Glob::new(pattern);
+    let known = request.target.bpf_functions();
+    let of_program = |it: &&BpfFunction| id.is_none_or(|id| id == it.program.to_string());
+    let point = |it: &BpfFunction| {
+        let module = Some(program_types(it.program));
+        Concrete {
+            name: format!("{provider}:{BPF}:{}:{}", it.program, it.name),
+            attach: Attach::Function { function: it.name.clone(), module: module.clone(), btf_id: it.btf_id },
+            kind: if exit { ProgramKind::Fexit } else { ProgramKind::Fentry },
+            context: Context::Trampoline { module, function: it.name.clone(), exit },
+        }
+    };
+    let points: Vec<Concrete> =
+        known.iter().filter(of_program).filter(|it| glob.matches(&it.name)).map(point).collect();
+    if !points.is_empty() {
+        need_fentry(request, "trace what the program itself traces")?;
+        return Ok(points);
+    }
+    let message = match id {
+        Some(id) => format!("there is no BPF program `{pattern}` with the id {id} on this system"),
+        None => format!("there is no BPF program `{pattern}` on this system"),
+    };
+    let d = Diagnostic::error("missing-probe", message, request.span).label("does not exist here");
+    let names = known.iter().filter(of_program).map(|it| it.name.as_str());
+    Err(ProbeError::missing(match close_names(&similar(pattern, names)) {
+        Some(help) => d.help(help),
+        None => d.note(format!("only programs with BTF can be traced: `tapline -l '{provider}:{BPF}:*'` lists them")),
+    }))
 }
 
 /// The kernel and the modules to search, in this order.

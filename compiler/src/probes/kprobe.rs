@@ -6,7 +6,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::expand::Context;
 use crate::number;
 use crate::program::{Attach, ProgramKind};
-use crate::target::{Feature, KernelPlace, ProbeSource, TargetError};
+use crate::target::{Feature, Glob, KernelPlace, ProbeSource, TargetError};
 
 /// Suffixes that compilers give to specialised copies of a function, in the order of preference. A `.cold` part is left out: it
 /// holds only the unlikely paths.
@@ -26,43 +26,43 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
     if function.starts_with(|c: char| c.is_ascii_digit()) {
         return at_address(request, last, &text);
     }
-    let Matches { mut names, base, suffixed } = functions(request, module.as_deref(), &function)?;
+    let Matches { mut functions, base, suffixed } = functions(request, module.as_deref(), &function)?;
     need_kprobes(request)?;
     if offset != 0 {
         check_offset(request, last, &function, offset)?;
     }
     let returns = request.provider.name == "kretprobe";
     if returns {
-        names.retain(|name| !DEADLY_RETURNS.contains(&name.as_str()));
-        if names.is_empty() {
+        functions.retain(|(_, name)| !DEADLY_RETURNS.contains(&name.as_str()));
+        if functions.is_empty() {
             let message = format!("the return of `{function}` cannot be traced");
             let d = Diagnostic::error("untraceable", message, request.span).label(DEADLY);
             return Err(ProbeError::invalid(d.help(format!("trace its entry: `kprobe:{function}`"))));
         }
     }
     // Names in links over many functions are those of the kernel itself, or not told apart.
-    let own = module.as_deref().is_none_or(|name| name == KERNEL);
-    let multi = names.len() > 1 && offset == 0 && own && request.target.has(Feature::KprobeMulti);
+    let own = functions.iter().all(|(module, _)| module.as_deref().is_none_or(|name| name == KERNEL));
+    let multi = functions.len() > 1 && offset == 0 && own && request.target.has(Feature::KprobeMulti);
     let kind = match (returns, multi) {
         (false, false) => ProgramKind::Kprobe,
         (true, false) => ProgramKind::Kretprobe,
         (false, true) => ProgramKind::KprobeMulti,
         (true, true) => ProgramKind::KretprobeMulti,
     };
-    let prefix = module.as_ref().map_or_else(String::new, |m| format!("{m}:"));
     let suffix = if offset == 0 { String::new() } else { format!("+{offset}") };
-    let point = |name: String| {
+    let point = |(module, name): (Option<String>, String)| {
         // Types of arguments are looked up, and the probe is named, by what the source calls the function.
         let known = if suffixed { base.clone() } else { name.clone() };
         let context = if returns {
             Context::KernelReturn { function: known.clone() }
         } else {
-            Context::KernelEntry { function: known.clone() }
+            Context::KernelEntry { module: module.clone(), function: known.clone() }
         };
-        let attach = Attach::Kprobe { function: name, module: module.clone(), offset };
+        let prefix = module.as_ref().map_or_else(String::new, |m| format!("{m}:"));
+        let attach = Attach::Kprobe { function: name, module, offset };
         Concrete { name: format!("{}:{prefix}{known}{suffix}", request.provider.name), attach, kind, context }
     };
-    Ok(names.into_iter().map(point).collect())
+    Ok(functions.into_iter().map(point).collect())
 }
 
 fn need_kprobes(request: &Request<'_>) -> Result<(), ProbeError> {
@@ -108,11 +108,11 @@ fn at_address(request: &Request<'_>, part: usize, text: &str) -> Resolved {
         return Err(ProbeError::invalid(d.help(format!("write `kretprobe:{}`", place.function))));
     }
     // Arguments have their types where the function begins.
-    let function = if place.offset == 0 { place.function } else { String::new() };
+    let (module, function) = if place.offset == 0 { (place.module, place.function) } else { (None, String::new()) };
     let (kind, context) = if returns {
         (ProgramKind::Kretprobe, Context::KernelReturn { function })
     } else {
-        (ProgramKind::Kprobe, Context::KernelEntry { function })
+        (ProgramKind::Kprobe, Context::KernelEntry { module, function })
     };
     let name = format!("{}:{address:#x}", request.provider.name);
     Ok(vec![Concrete { name, attach: Attach::KprobeAddress(address), kind, context }])
@@ -131,7 +131,8 @@ fn check_offset(request: &Request<'_>, part: usize, function: &str, offset: u64)
 
 /// Functions to attach to.
 struct Matches {
-    names: Vec<String>,
+    /// With their modules, where the script names these.
+    functions: Vec<(Option<String>, String)>,
     /// What the script wrote.
     base: String,
     /// The names are compiler-made copies of `base`.
@@ -139,34 +140,42 @@ struct Matches {
 }
 
 fn functions(request: &mut Request<'_>, module: Option<&str>, function: &str) -> Result<Matches, ProbeError> {
-    let qualified = |pattern: &str| module.map_or_else(|| pattern.to_owned(), |m| format!("{m}:{pattern}"));
-    let ask = |pattern: &str| match request.target.probe_names(ProbeSource::KernelFunctions, &qualified(pattern)) {
-        Ok(names) => Ok(names),
-        Err(TargetError::NotFound) => Ok(Vec::new()),
-        // Without the list of traceable functions a plain symbol can still be attached to.
-        Err(_) if !has_wildcard(pattern) && request.target.kernel_symbol(pattern).is_some() => {
-            Ok(vec![pattern.to_owned()])
+    let modules = modules(request, module);
+    let ask = |pattern: &str| {
+        let mut found = Vec::new();
+        for module in &modules {
+            let qualified = module.as_ref().map_or_else(|| pattern.to_owned(), |m| format!("{m}:{pattern}"));
+            let names = match request.target.probe_names(ProbeSource::KernelFunctions, &qualified) {
+                Ok(names) => names,
+                Err(TargetError::NotFound) => Vec::new(),
+                // Without the list of traceable functions a plain symbol can still be attached to.
+                Err(_) if !has_wildcard(pattern) && request.target.kernel_symbol(pattern).is_some() => {
+                    vec![pattern.to_owned()]
+                }
+                Err(e) => return Err(ProbeError::invalid(request.unavailable(&e))),
+            };
+            found.extend(names.into_iter().map(|name| (module.clone(), name)));
         }
-        Err(e) => Err(ProbeError::invalid(request.unavailable(&e))),
+        Ok(found)
     };
-    let names = ask(function)?;
+    let functions = ask(function)?;
     let base = function.to_owned();
-    if !names.is_empty() {
-        return Ok(Matches { names, base, suffixed: false });
+    if !functions.is_empty() {
+        return Ok(Matches { functions, base, suffixed: false });
     }
     if !has_wildcard(function) {
         let copies = ask(&format!("{function}.*"))?;
-        let copies: Vec<String> = COMPILER_SUFFIXES
+        let copies: Vec<_> = COMPILER_SUFFIXES
             .iter()
-            .map(|suffix| copies.iter().filter(|c| is_copy(c, function, suffix)).cloned().collect::<Vec<_>>())
+            .map(|suffix| copies.iter().filter(|(_, c)| is_copy(c, function, suffix)).cloned().collect::<Vec<_>>())
             .find(|found| !found.is_empty())
             .unwrap_or_default();
         if !copies.is_empty() {
-            let shown: Vec<String> = copies.iter().map(|c| format!("`{c}`")).collect();
+            let shown: Vec<String> = copies.iter().map(|(_, c)| format!("`{c}`")).collect();
             let message = format!("the compiler renamed `{function}`; probing {}", shown.join(", "));
             let note = Diagnostic::new(Severity::Note, "renamed-function", message, request.span);
             request.diagnostics.push(note);
-            return Ok(Matches { names: copies, base, suffixed: true });
+            return Ok(Matches { functions: copies, base, suffixed: true });
         }
     }
     let what = match (has_wildcard(function), module) {
@@ -179,6 +188,18 @@ fn functions(request: &mut Request<'_>, module: Option<&str>, function: &str) ->
         d = d.note("the kernel has the function, but it is inlined everywhere or marked as not traceable");
     }
     Err(ProbeError::missing(d))
+}
+
+/// Where to look: in the module that the script names or in those that match, the kernel first; else everywhere.
+fn modules(request: &Request<'_>, wanted: Option<&str>) -> Vec<Option<String>> {
+    match wanted.filter(|name| has_wildcard(name)) {
+        None => vec![wanted.map(str::to_owned)],
+        Some(pattern) => {
+            let glob = Glob::new(pattern);
+            let all = std::iter::once(KERNEL.to_owned()).chain(request.target.modules());
+            all.filter(|name| glob.matches(name)).map(Some).collect()
+        }
+    }
 }
 
 /// `name` is `function`, then the suffix, then digits.

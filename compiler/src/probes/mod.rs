@@ -13,7 +13,7 @@ mod interval;
 pub mod iter;
 mod kprobe;
 mod profile;
-mod rawtracepoint;
+pub mod rawtracepoint;
 pub mod registers;
 mod self_signal;
 mod software;
@@ -292,7 +292,7 @@ pub static PROVIDERS: &[Provider] = &[
         name: "fentry",
         aliases: &["f", "kfunc"],
         probetype: "fentry",
-        form: "fentry:[module:]function",
+        form: "fentry:[module:]function` or `fentry:bpf:[id:]program",
         docs: "at the entry of a kernel function, with arguments by name",
         parts: 1..=3,
         reentrant: false,
@@ -303,7 +303,7 @@ pub static PROVIDERS: &[Provider] = &[
         name: "fexit",
         aliases: &["fr", "kretfunc"],
         probetype: "fexit",
-        form: "fexit:[module:]function",
+        form: "fexit:[module:]function` or `fexit:bpf:[id:]program",
         docs: "at the return of a kernel function, with arguments and result by name",
         parts: 1..=3,
         reentrant: false,

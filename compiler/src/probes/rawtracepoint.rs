@@ -6,7 +6,7 @@ use crate::diagnostic::Diagnostic;
 use crate::expand::Context;
 use crate::program::{Attach, ProgramKind};
 use crate::target::{Glob, ProbeSource, similar};
-use crate::types::btf::KindSet;
+use crate::types::btf::{Btf, BtfType, FuncProto, KindSet};
 
 /// What stands before the event's name in the type of its handlers.
 const TYPEDEF: &str = "btf_trace_";
@@ -49,10 +49,27 @@ fn of_module(request: &Request<'_>, module: &str, wanted: &str) -> Result<Vec<St
         }));
     };
     let glob = Glob::new(wanted);
+    let mut found: Vec<String> = events(&btf).filter(|event| glob.matches(event)).map(str::to_owned).collect();
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
+/// The events that the kernel or a module brings, by the types that it makes for them.
+pub fn events(btf: &Btf) -> impl Iterator<Item = &str> {
     let typedefs = btf.own_ids().filter(|&id| KindSet::TYPEDEF.contains(btf.kind(id)));
-    let events = typedefs.filter_map(|id| btf.name(id).strip_prefix(TYPEDEF)).filter(|event| glob.matches(event));
-    let mut events: Vec<String> = events.map(str::to_owned).collect();
-    events.sort_unstable();
-    events.dedup();
-    Ok(events)
+    typedefs.filter_map(|id| btf.name(id).strip_prefix(TYPEDEF))
+}
+
+/// The prototype of an event's handlers: the type is always there, the function knows the names of its parameters.
+pub fn prototype<'a>(btf: &'a Btf, event: &str) -> Option<FuncProto<'a>> {
+    if let Some(proto) = btf.function(&format!("__traceiter_{event}")) {
+        return Some(proto);
+    }
+    let id = btf.find(KindSet::TYPEDEF, &format!("{TYPEDEF}{event}"))?;
+    let BtfType::Ptr(target) = btf.get(btf.resolve(id)) else { return None };
+    match btf.get(btf.resolve(target)) {
+        BtfType::FuncProto(proto) => Some(proto),
+        _ => None,
+    }
 }

@@ -162,7 +162,7 @@ fn places_to_attach() {
 #[test]
 fn contexts() {
     let function = String::from("vfs_read");
-    assert_eq!(one("kprobe:vfs_read").context, Context::KernelEntry { function: function.clone() });
+    assert_eq!(one("kprobe:vfs_read").context, Context::KernelEntry { module: None, function: function.clone() });
     assert_eq!(one("kretprobe:vfs_read").context, Context::KernelReturn { function });
     assert_eq!(one("profile:hz:1").context, Context::PerfEvent);
     assert_eq!(one("begin").context, Context::None);
@@ -204,7 +204,7 @@ fn functions_renamed_by_the_compiler_are_taken_with_a_note() {
     assert_eq!(point.name, "kprobe:finish_task_switch");
     let function = String::from("finish_task_switch.isra.0");
     assert_eq!(point.attach, Attach::Kprobe { function, module: None, offset: 0 });
-    assert_eq!(point.context, Context::KernelEntry { function: "finish_task_switch".into() });
+    assert_eq!(point.context, Context::KernelEntry { module: None, function: "finish_task_switch".into() });
     let messages: Vec<&str> = diagnostics.iter().map(|d| d.message.as_str()).collect();
     assert_eq!(messages, ["the compiler renamed `finish_task_switch`; probing `finish_task_switch.isra.0`"]);
 }

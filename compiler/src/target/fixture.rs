@@ -9,6 +9,7 @@ use super::{
     Arch, CodePlace, Feature, Glob, KernelPlace, PidNamespace, ProbeSource, Target, TargetError, UserBinary,
     UserFunction, similar,
 };
+use crate::probes::rawtracepoint;
 use crate::types::btf::{Btf, BtfError, KindSet};
 
 static BTF: &[u8] = include_bytes!("../../fixtures/vmlinux-6.12.btf");
@@ -88,11 +89,7 @@ impl Fixture {
             ProbeSource::Tracepoints => self.formats()?.keys().map(String::as_str).collect(),
             ProbeSource::RawTracepoints => {
                 let Some(btf) = &self.btf else { return Ok(Vec::new()) };
-                let mut names: Vec<&str> = btf
-                    .own_ids()
-                    .filter(|&id| KindSet::TYPEDEF.contains(btf.kind(id)))
-                    .filter_map(|id| btf.name(id).strip_prefix("btf_trace_"))
-                    .collect();
+                let mut names: Vec<&str> = rawtracepoint::events(btf).collect();
                 names.sort_unstable();
                 names
             }

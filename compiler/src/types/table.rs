@@ -11,6 +11,7 @@ use super::btf::{Btf, BtfType, Composite, KindSet, TypeId};
 use super::layout::size_of;
 use super::names::predefined;
 use super::{AddrSpace, Aggregates, EnumDef, EnumId, IntType, StructDef, StructField, StructId, Type};
+use crate::probes::rawtracepoint;
 use crate::similar::closest;
 use crate::target::{Target, function_at};
 use crate::typed::Bits;
@@ -231,8 +232,7 @@ impl<'t> TypeTable<'t> {
         if let Some(ty) = self.of_binary(kinds, name) {
             return Some(ty);
         }
-        let id = self.btf()?.find(kinds, name)?;
-        self.import_kernel(id)
+        self.of_kernel(kinds, name)
     }
 
     /// `enum name`.
@@ -243,8 +243,7 @@ impl<'t> TypeTable<'t> {
         if let Some(ty) = self.of_binary(KindSet::ENUM, name) {
             return Some(ty);
         }
-        let id = self.btf()?.find(KindSet::ENUM, name)?;
-        self.import_kernel(id)
+        self.of_kernel(KindSet::ENUM, name)
     }
 
     /// A type by a plain name: built in, a typedef of the script, or a typedef of the kernel.
@@ -284,9 +283,30 @@ impl<'t> TypeTable<'t> {
         Some(Type::Enum { id, int: self.aggregates.enums.get(id)?.int })
     }
 
-    /// The prototype of a function of the kernel or of a module.
+    /// The kernel, or else the first module, in whose types there is something.
+    fn origin_with(&mut self, has: impl Fn(&Btf) -> bool) -> Option<u32> {
+        if self.btf().is_some_and(&has) {
+            return Some(0);
+        }
+        let Source::Target(target) = self.btf else { return None };
+        let module =
+            target.modules_with_btf().into_iter().find(|it| target.module_btf(it).is_some_and(|btf| has(&btf)))?;
+        self.origin_of(Some(&module))
+    }
+
+    /// A type of the kernel or of a module.
+    fn of_kernel(&mut self, kinds: KindSet, name: &str) -> Option<Type> {
+        let origin = self.origin_with(|btf| btf.find(kinds, name).is_some())?;
+        let id = self.origin(origin)?.find(kinds, name)?;
+        self.import(BtfRef { origin, id }, 0)
+    }
+
+    /// The prototype of a function of a module, or of the kernel or any module.
     pub fn function(&mut self, module: Option<&str>, name: &str) -> Option<Prototype> {
-        let origin = self.origin_of(module)?;
+        let origin = match module {
+            Some(_) => self.origin_of(module)?,
+            None => self.origin_with(|btf| btf.function(name).is_some())?,
+        };
         let btf = self.origin(origin)?;
         let proto = btf.function(name)?;
         let mut params = Vec::new();
@@ -300,20 +320,14 @@ impl<'t> TypeTable<'t> {
 
     /// Names and types of a raw tracepoint's arguments.
     pub fn raw_tracepoint(&mut self, event: &str) -> Option<Vec<(String, Type)>> {
-        let btf = self.btf()?;
-        // The typedef is always there, the function knows the names of its parameters.
-        let proto = if let Some(proto) = btf.function(&format!("__traceiter_{event}")) {
-            proto
-        } else {
-            let id = btf.find(KindSet::TYPEDEF, &format!("btf_trace_{event}"))?;
-            let BtfType::Ptr(target) = btf.get(btf.resolve(id)) else { return None };
-            let BtfType::FuncProto(proto) = btf.get(btf.resolve(target)) else { return None };
-            proto
-        };
+        let origin = self.origin_with(|btf| rawtracepoint::prototype(btf, event).is_some())?;
+        let btf = self.origin(origin)?;
+        let proto = rawtracepoint::prototype(&btf, event)?;
         let mut params = Vec::new();
         // The first parameter is the tracepoint's private data, which programs do not see.
         for param in proto.params().skip(1) {
-            params.push((param.name.to_owned(), self.import_kernel(param.ty).unwrap_or(Type::U64)));
+            let ty = self.import(BtfRef { origin, id: param.ty }, 0).unwrap_or(Type::U64);
+            params.push((param.name.to_owned(), ty));
         }
         Some(params)
     }

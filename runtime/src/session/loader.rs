@@ -10,9 +10,11 @@ use aya::maps::{Map, MapData, MapError, RingBuf};
 use aya_obj::Object;
 use aya_obj::generated::bpf_insn;
 use tapline_compiler::program::{Attach, MapDesc, MapRole, Program, ProgramDesc, ProgramKind};
+use tapline_compiler::target::program_of_types;
 
 use crate::maps::table::{Table, possible_cpus};
 use crate::sys::bpf::{self, BtfTarget, ExtInfo, LogRequest, MapRef, MapShape, ProgLoad};
+use crate::sys::loaded;
 
 use super::SessionError;
 
@@ -214,14 +216,17 @@ struct Code<'a> {
     target: Option<BtfTarget<'a>>,
 }
 
-/// BTF of the modules whose functions are traced.
+/// BTF of the modules, and the BPF programs, whose functions are traced.
 fn module_btfs(program: &Program) -> Result<HashMap<String, OwnedFd>, SessionError> {
     let mut found = HashMap::new();
     for probe in &program.manifest.probes {
         if let Attach::Function { module: Some(module), .. } = &probe.attach
             && !found.contains_key(module)
         {
-            let fd = bpf::kernel_btf(module).map_err(SessionError::system("find the BTF of a kernel module"))?;
+            let fd = match program_of_types(module) {
+                Some(id) => loaded::program(id).map_err(SessionError::system("find a BPF program"))?,
+                None => loaded::kernel_btf(module).map_err(SessionError::system("find the BTF of a kernel module"))?,
+            };
             found.insert(module.clone(), fd);
         }
     }

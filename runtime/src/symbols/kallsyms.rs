@@ -11,6 +11,8 @@ pub struct KernelSymbols {
     /// Sorted by address; those of one address in the order of the file.
     entries: Vec<Entry>,
     modules: Vec<String>,
+    /// Where the code of the kernel itself ends, as far as the table says.
+    end: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +80,9 @@ impl KernelSymbols {
             module,
             code: matches!(kind, "t" | "T" | "w" | "W" | "i" | "u"),
         };
+        if module == 0 && name == "_einittext" {
+            self.end = Some(address);
+        }
         self.names.push_str(name);
         self.entries.push(entry);
         Some(())
@@ -117,7 +122,9 @@ impl KernelSymbols {
     pub fn function_at(&self, address: u64) -> Option<KernelSymbol<'_>> {
         let after = self.entries.partition_point(|entry| entry.address <= address);
         let found = self.entries.get(..after)?.iter().rfind(|entry| entry.code)?;
-        (found.address != 0).then(|| self.symbol(found))
+        // Behind the kernel lie modules and BPF programs, which may be gone by now.
+        let gone = found.module == 0 && self.end.is_some_and(|end| end <= address);
+        (found.address != 0 && !gone).then(|| self.symbol(found))
     }
 
     /// The first symbol of that name, by address.
@@ -162,6 +169,16 @@ ffffffffc0000040 t other\t[nf_tables]
         assert_eq!(table.find("missing"), None);
         assert_eq!(table.iter().count(), 7);
         assert!(!table.hidden());
+    }
+
+    #[test]
+    fn behind_the_kernel_nothing_is_the_kernels() {
+        let table =
+            KernelSymbols::read("81000100 T last\n81000200 T _einittext\nc0000000 t helper\t[xfs]\n".as_bytes())
+                .unwrap();
+        assert_eq!(table.function_at(0x8100_01ff).map(|symbol| symbol.name), Some("last"));
+        assert_eq!(table.function_at(0x8100_0200), None);
+        assert_eq!(table.function_at(0xc000_0010).map(|symbol| symbol.name), Some("helper"));
     }
 
     #[test]

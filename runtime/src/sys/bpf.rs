@@ -14,13 +14,11 @@ const MAP_DELETE_ELEM: libc::c_int = 3;
 const MAP_GET_NEXT_KEY: libc::c_int = 4;
 const PROG_LOAD: libc::c_int = 5;
 const PROG_TEST_RUN: libc::c_int = 10;
-const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+pub(super) const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const ENABLE_STATS: libc::c_int = 32;
 const RAW_TRACEPOINT_OPEN: libc::c_int = 17;
 const BTF_LOAD: libc::c_int = 18;
-const BTF_GET_FD_BY_ID: libc::c_int = 19;
 const MAP_FREEZE: libc::c_int = 22;
-const BTF_GET_NEXT_ID: libc::c_int = 23;
 const MAP_LOOKUP_BATCH: libc::c_int = 24;
 const MAP_LOOKUP_AND_DELETE_BATCH: libc::c_int = 25;
 const MAP_UPDATE_BATCH: libc::c_int = 26;
@@ -59,14 +57,14 @@ pub const KPROBE_MULTI_RETURN: u32 = 1;
 const UPROBE_MULTI_RETURN: u32 = 1;
 
 /// Calls bpf(2). Descriptors, sizes and pointers in `attr` must be valid for the command.
-unsafe fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_long> {
+pub(super) unsafe fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_long> {
     // SAFETY: attr is a live struct of the given size; the rest is the caller's promise.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// Takes ownership of a descriptor that a system call has just returned.
-fn owned(fd: libc::c_long) -> OwnedFd {
+pub(super) fn owned(fd: libc::c_long) -> OwnedFd {
     // SAFETY: the kernel has just given us this descriptor; nobody else knows it.
     unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
 }
@@ -145,7 +143,7 @@ pub struct ProgLoad<'a> {
 pub struct BtfTarget<'a> {
     /// Its id.
     pub id: u32,
-    /// BTF of its module; `None` for the kernel itself.
+    /// BTF of its module, or the BPF program that it belongs to; `None` for the kernel itself.
     pub module: Option<BorrowedFd<'a>>,
 }
 
@@ -223,53 +221,6 @@ pub fn btf_load(btf: &[u8], log: &mut Vec<u8>) -> io::Result<OwnedFd> {
     let result = unsafe { bpf(BTF_LOAD, &mut attr) };
     log.extend(buffer.iter().copied().take_while(|&b| b != 0));
     result.map(owned)
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct NextIdAttr {
-    id: u32,
-    next_id: u32,
-    open_flags: u32,
-    pad: u32,
-}
-
-/// `struct bpf_btf_info`.
-#[repr(C)]
-#[derive(Default)]
-struct BtfInfo {
-    btf: u64,
-    btf_size: u32,
-    id: u32,
-    name: u64,
-    name_len: u32,
-    kernel_btf: u32,
-}
-
-/// The BTF of a kernel module as the kernel holds it.
-pub fn kernel_btf(module: &str) -> io::Result<OwnedFd> {
-    let mut id = 0;
-    loop {
-        let mut next = NextIdAttr { id, ..NextIdAttr::default() };
-        // SAFETY: no pointers. The end of the list is `NotFound`, which is what the caller wants to know.
-        unsafe { bpf(BTF_GET_NEXT_ID, &mut next) }?;
-        id = next.next_id;
-        let mut open = NextIdAttr { id, ..NextIdAttr::default() };
-        // SAFETY: no pointers.
-        let Ok(fd) = unsafe { bpf(BTF_GET_FD_BY_ID, &mut open) }.map(owned) else { continue };
-        let mut name = [0u8; 64];
-        let mut info = BtfInfo { name: name.as_mut_ptr() as u64, name_len: name.len() as u32, ..BtfInfo::default() };
-        let mut attr = InfoAttr {
-            fd: fd.as_raw_fd() as u32,
-            info_len: size_of::<BtfInfo>() as u32,
-            info: std::ptr::from_mut(&mut info) as u64,
-        };
-        // SAFETY: `info` has `info_len` bytes, and `name` has `name_len`.
-        unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr) }?;
-        if info.kernel_btf == 1 && name.split(|&b| b == 0).next() == Some(module.as_bytes()) {
-            return Ok(fd);
-        }
-    }
 }
 
 #[repr(C)]
@@ -644,14 +595,14 @@ struct BatchAttr {
 
 #[repr(C)]
 #[derive(Default)]
-struct InfoAttr {
-    fd: u32,
-    info_len: u32,
-    info: u64,
+pub(super) struct InfoAttr {
+    pub(super) fd: u32,
+    pub(super) info_len: u32,
+    pub(super) info: u64,
 }
 
 /// Reads an object's info struct as 64-bit words; those that the kernel does not know stay 0.
-fn object_info<const WORDS: usize>(fd: BorrowedFd<'_>) -> io::Result<[u64; WORDS]> {
+pub(super) fn object_info<const WORDS: usize>(fd: BorrowedFd<'_>) -> io::Result<[u64; WORDS]> {
     let mut words = [0u64; WORDS];
     let mut attr =
         InfoAttr { fd: fd.as_raw_fd() as u32, info_len: size_of_val(&words) as u32, info: words.as_mut_ptr() as u64 };

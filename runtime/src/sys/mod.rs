@@ -8,6 +8,7 @@ pub mod bpf;
 pub mod child;
 pub mod identity;
 pub mod limits;
+pub mod loaded;
 pub mod mmap;
 pub mod perf;
 pub mod perf_ring;

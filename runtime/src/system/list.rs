@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
-use tapline_compiler::probes::{fentry, has_wildcard, iter};
+use tapline_compiler::probes::{fentry, has_wildcard, iter, rawtracepoint};
 use tapline_compiler::program::{Attach, ProbeDesc};
-use tapline_compiler::target::{Feature, Glob, LANGUAGES, ProbeSource, Target, TargetError, function_at};
+use tapline_compiler::target::{
+    Feature, Glob, LANGUAGES, ProbeSource, Target, TargetError, function_at, program_types,
+};
 use tapline_compiler::types::btf::print::{definition, plain_name, type_name};
-use tapline_compiler::types::btf::{Btf, BtfType, FuncProto, KindSet, TypeId};
+use tapline_compiler::types::btf::{Btf, BtfType, KindSet, TypeId};
 
 use super::functions::Function;
 use super::{System, binaries};
@@ -343,6 +344,9 @@ impl Lister<'_> {
 
     fn typed_functions(&mut self, provider: &str, pattern: &str) -> Result<(), ListError> {
         let system = self.system;
+        if let Some(wanted) = pattern.strip_prefix(fentry::BPF).and_then(|rest| rest.strip_prefix(':')) {
+            return self.bpf_functions(provider, wanted);
+        }
         system.kernel_btf().map_err(|why| TargetError::Io(why.to_owned()))?;
         let functions = system.functions()?;
         if !system.has(Feature::Fentry) {
@@ -360,6 +364,24 @@ impl Lister<'_> {
             self.line(&format!("{provider}:{}:{}", function.module_name(), function.name))?;
             if self.verbose {
                 self.typed_arguments(function, exit)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Functions of BPF programs: the pattern is `name` or `id:name`.
+    fn bpf_functions(&mut self, provider: &str, pattern: &str) -> Result<(), ListError> {
+        let (id, name) = pattern.split_once(':').unwrap_or(("*", pattern));
+        let (id, name) = (Glob::new(id), Glob::new(name));
+        for it in self.system.bpf_functions() {
+            if !id.matches(&it.program.to_string()) || !name.matches(&it.name) {
+                continue;
+            }
+            self.line(&format!("{provider}:{}:{}:{}", fentry::BPF, it.program, it.name))?;
+            if self.verbose {
+                let types = program_types(it.program);
+                let function = Function { name: &it.name, module: Some(&types) };
+                self.typed_arguments(function, provider == "fexit")?;
             }
         }
         Ok(())
@@ -400,21 +422,28 @@ impl Lister<'_> {
 
     fn raw_tracepoints(&mut self, pattern: &str) -> Result<(), ListError> {
         let (module, event) = pattern.split_once(':').unwrap_or(("*", pattern));
-        if !Glob::new(module).matches("vmlinux") {
+        let module = Glob::new(module);
+        let Ok(origins) = self.system.type_origins() else {
+            for name in self.system.probe_names(ProbeSource::RawTracepoints, event)? {
+                self.line(&format!("rawtracepoint:{}:{name}", fentry::KERNEL))?;
+            }
             return Ok(());
-        }
-        for name in self.system.probe_names(ProbeSource::RawTracepoints, event)? {
-            self.line(&format!("rawtracepoint:vmlinux:{name}"))?;
-            if self.verbose {
-                self.raw_tracepoint_arguments(&name)?;
+        };
+        let event = Glob::new(event);
+        for (origin, btf) in origins.iter().filter(|(name, _)| module.matches(name)) {
+            let names: BTreeSet<&str> = rawtracepoint::events(btf).filter(|name| event.matches(name)).collect();
+            for name in names {
+                self.line(&format!("rawtracepoint:{origin}:{name}"))?;
+                if self.verbose {
+                    self.raw_tracepoint_arguments(btf, name)?;
+                }
             }
         }
         Ok(())
     }
 
-    fn raw_tracepoint_arguments(&mut self, name: &str) -> Result<(), ListError> {
-        let Some(btf) = self.system.btf() else { return Ok(()) };
-        let Some(proto) = raw_tracepoint_proto(btf, name) else { return Ok(()) };
+    fn raw_tracepoint_arguments(&mut self, btf: &Btf, name: &str) -> Result<(), ListError> {
+        let Some(proto) = rawtracepoint::prototype(btf, name) else { return Ok(()) };
         // The first parameter is the tracepoint's private data, which programs do not see.
         for (param, n) in proto.params().skip(1).zip(0..) {
             let unnamed = format!("arg{n}");
@@ -489,11 +518,8 @@ impl Lister<'_> {
 
     fn types(&mut self, word: &str, kinds: KindSet, pattern: &str) -> Result<(), ListError> {
         let glob = Glob::new(pattern.trim_end_matches([',', ';']));
-        let kernel = self.system.kernel_btf().map_err(|why| TargetError::Io(why.to_owned()))?;
-        let modules = self.system.modules_with_btf();
-        let modules = modules.iter().filter_map(|name| Some((name.as_str(), self.system.module_btf(name)?)));
         let mut listed = BTreeSet::new();
-        for (module, btf) in std::iter::once(("vmlinux", Rc::clone(kernel))).chain(modules) {
+        for (module, btf) in self.system.type_origins()? {
             let mut found: Vec<(&str, TypeId)> = btf
                 .own_ids()
                 .filter(|&id| kinds.contains(btf.kind(id)))
@@ -531,7 +557,11 @@ impl Lister<'_> {
             }
             Attach::Iter { name, .. } => self.iterator_fields(name),
             Attach::Tracepoint { category, event } => self.tracepoint_arguments(&format!("{category}:{event}")),
-            Attach::RawTracepoint { event } => self.raw_tracepoint_arguments(event),
+            Attach::RawTracepoint { event } => {
+                let origins = self.system.type_origins().unwrap_or_default();
+                let own = origins.iter().find(|(_, btf)| rawtracepoint::prototype(btf, event).is_some());
+                own.map_or(Ok(()), |(_, btf)| self.raw_tracepoint_arguments(btf, event))
+            }
             Attach::Uprobe { path, offset } if probe.name.starts_with("uprobe:") => {
                 self.user_arguments(path.as_ref(), *offset)
             }
@@ -544,19 +574,6 @@ impl Lister<'_> {
 fn files(name: &str) -> Result<Vec<PathBuf>, ListError> {
     let found = if has_wildcard(name) { binaries::matching(name) } else { binaries::find(name).into_iter().collect() };
     if found.is_empty() { Err(ListError::NoBinary(name.to_owned())) } else { Ok(found) }
-}
-
-/// The prototype of a raw tracepoint's handlers, with names where the kernel kept them.
-fn raw_tracepoint_proto<'a>(btf: &'a Btf, name: &str) -> Option<FuncProto<'a>> {
-    if let Some(proto) = btf.function(&format!("__traceiter_{name}")) {
-        return Some(proto);
-    }
-    let typedef = btf.find(KindSet::TYPEDEF, &format!("btf_trace_{name}"))?;
-    let BtfType::Ptr(target) = btf.get(btf.resolve(typedef)) else { return None };
-    match btf.get(btf.resolve(target)) {
-        BtfType::FuncProto(proto) => Some(proto),
-        _ => None,
-    }
 }
 
 /// Declarations of the fields in a tracepoint's format, those that all events have left out.

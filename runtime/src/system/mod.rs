@@ -10,6 +10,7 @@ pub mod instructions;
 pub mod list;
 pub mod loader_cache;
 pub mod lookup;
+pub mod programs;
 pub mod tracefs;
 pub mod usdt;
 
@@ -19,10 +20,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use tapline_compiler::probes::{fentry, rawtracepoint};
 use tapline_compiler::program::ProgramKind;
 use tapline_compiler::target::{
-    Arch, CodePlace, Feature, Glob, KernelPlace, PidNamespace, ProbeSource, Target, TargetError, UsdtBinary,
-    UserBinary, UserSymbol, function_at, similar,
+    Arch, BpfFunction, CodePlace, Feature, Glob, KernelPlace, PidNamespace, ProbeSource, Target, TargetError,
+    UsdtBinary, UserBinary, UserSymbol, function_at, program_of_types, similar,
 };
 use tapline_compiler::types::btf::{Btf, KindSet};
 
@@ -122,6 +124,9 @@ impl System {
             return known.clone();
         }
         let base = self.kernel_btf().ok()?;
+        if let Some(program) = program_of_types(module) {
+            return programs::types(program).map(Rc::new);
+        }
         let path = Path::new(BTF_DIRECTORY).join(module);
         let is_component = !module.is_empty() && !module.contains('/') && module != "." && module != "..";
         // A module's BTF fits the running kernel's alone.
@@ -134,6 +139,14 @@ impl System {
         found
     }
 
+    /// Loaded modules, sorted.
+    pub fn modules(&self) -> Vec<String> {
+        let text = std::fs::read_to_string("/proc/modules").unwrap_or_default();
+        let mut names: Vec<String> = text.lines().filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Loaded modules that have types of their own, sorted.
     pub fn modules_with_btf(&self) -> Vec<String> {
         let mut names: Vec<String> = std::fs::read_dir(BTF_DIRECTORY)
@@ -144,6 +157,16 @@ impl System {
             .collect();
         names.sort_unstable();
         names
+    }
+
+    /// The kernel, as `vmlinux`, and the loaded modules that have types of their own, with these.
+    pub fn type_origins(&self) -> Result<Vec<(String, Rc<Btf>)>, TargetError> {
+        let kernel = self.kernel_btf().map_err(|why| TargetError::Io(why.to_owned()))?;
+        let modules = self.modules_with_btf().into_iter().filter_map(|name| {
+            let btf = self.module_btf(&name)?;
+            Some((name, btf))
+        });
+        Ok(std::iter::once((fentry::KERNEL.to_owned(), Rc::clone(kernel))).chain(modules).collect())
     }
 
     /// The kernel's symbol table; empty when it cannot be read.
@@ -205,12 +228,9 @@ impl System {
     }
 
     /// Names of the raw tracepoints, from the types that the kernel makes for them.
-    fn raw_tracepoints(&self) -> Result<Vec<&str>, TargetError> {
-        if let Ok(btf) = self.kernel_btf() {
-            let names = btf
-                .own_ids()
-                .filter(|&id| KindSet::TYPEDEF.contains(btf.kind(id)))
-                .filter_map(|id| btf.name(id).strip_prefix("btf_trace_"));
+    fn raw_tracepoints(&self) -> Result<Vec<String>, TargetError> {
+        if let Ok(origins) = self.type_origins() {
+            let names = origins.iter().flat_map(|(_, btf)| rawtracepoint::events(btf).map(str::to_owned));
             return Ok(names.collect());
         }
         // Without BTF: the events, most of which have the name of their raw tracepoint. Those of syscalls have none.
@@ -219,7 +239,7 @@ impl System {
             .lines()
             .filter_map(|line| line.split_once(':'))
             .filter(|(category, _)| *category != "syscalls" && *category != "ftrace")
-            .map(|(_, event)| event)
+            .map(|(_, event)| event.to_owned())
             .collect())
     }
 
@@ -345,6 +365,14 @@ impl Target for System {
         Self::module_btf(self, module)
     }
 
+    fn bpf_functions(&self) -> Vec<BpfFunction> {
+        programs::functions()
+    }
+
+    fn modules(&self) -> Vec<String> {
+        Self::modules(self)
+    }
+
     fn modules_with_btf(&self) -> Vec<String> {
         Self::modules_with_btf(self)
     }
@@ -366,7 +394,16 @@ impl Target for System {
                 }
                 Ok(select(tracefs.events()?.lines(), pattern))
             }
-            ProbeSource::RawTracepoints => Ok(select(self.raw_tracepoints()?.into_iter(), pattern)),
+            // The types of all modules are not read for an event of the kernel itself.
+            ProbeSource::RawTracepoints => {
+                let event = Glob::new(pattern).literal();
+                let of_kernel =
+                    |event: &str| self.kernel_btf().is_ok_and(|btf| rawtracepoint::prototype(btf, event).is_some());
+                if event.is_some_and(|event| of_kernel(&event)) {
+                    return Ok(vec![pattern.to_owned()]);
+                }
+                Ok(select(self.raw_tracepoints()?.iter().map(String::as_str), pattern))
+            }
         }
     }
 
@@ -379,7 +416,10 @@ impl Target for System {
                 let events = self.tracefs().and_then(Tracefs::events);
                 events.map(|events| similar(name, events.lines())).unwrap_or_default()
             }
-            ProbeSource::RawTracepoints => self.raw_tracepoints().map(|names| similar(name, names)).unwrap_or_default(),
+            ProbeSource::RawTracepoints => {
+                let names = self.raw_tracepoints().unwrap_or_default();
+                similar(name, names.iter().map(String::as_str))
+            }
         }
     }
 

@@ -6,13 +6,13 @@
 //! from writing its truth.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use tapline_tests::sys;
@@ -33,11 +33,14 @@ usage: workload [--wait] [--quiet] [--comm NAME] [--cgroup PATH] SUBCOMMAND [ARG
   direct-write N SIZE PATH      N O_DIRECT writes of SIZE bytes each (SIZE a multiple of 4096)
   direct-read N SIZE PATH       N O_DIRECT reads
   connect N [PORT] [v4|v6]      N TCP connections to an own listener on loopback (PORT 0: any), each accepted and closed
+  datagrams N SIZE ADDRESS      N UDP datagrams of SIZE bytes each to the discard port (9) of ADDRESS
   socketpair N TEXT             send TEXT N times through a UNIX stream socket to itself, reading each time
   slow-pipe-read MS N           N reads of a pipe, each answered MS milliseconds after it began
   exec N PROG [ARGS]            start PROG (a path) N times, one after the other
   become PROG [ARGS]            go on as PROG (a path), in the same process
   fork N                        N children that exit at once
+  beside PROG [ARGS]            start PROG (a path) beforehand, go on when it writes a line on standard error, and interrupt it
+                                when its turn comes
   symbol NAME                   say the address of the kernel's symbol as `address`
   exit CODE                     end with this exit code
   spin MS                       use the processor for MS milliseconds
@@ -62,6 +65,7 @@ enum Prepared {
     Listener(TcpListener),
     File(File),
     Threads,
+    Beside(Child),
 }
 
 /// Prints truth unless it is told to be quiet.
@@ -166,6 +170,21 @@ fn prepare(args: &[String], truth: &Truth) -> Outcome<Prepared> {
             truth.say("address", address.ok_or_else(|| format!("the kernel has no symbol {name:?}"))?);
             Ok(Prepared::Nothing)
         }
+        "beside" => {
+            let program = word(args, 1, "PROG")?;
+            let mut child = Command::new(&program)
+                .args(args.get(2..).unwrap_or_default())
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .map_err(failed(&program))?;
+            let mut line = String::new();
+            let messages = child.stderr.take().ok_or("no standard error")?;
+            BufReader::new(messages).read_line(&mut line).map_err(failed(&program))?;
+            truth.say("beside", line.trim());
+            Ok(Prepared::Beside(child))
+        }
         "threads" => Ok(Prepared::Threads),
         _ => Ok(Prepared::Nothing),
     }
@@ -227,6 +246,16 @@ fn act(args: &[String], prepared: Prepared, truth: &Truth) -> Outcome<u8> {
             }
             truth.say("transfers", count);
             truth.say("bytes", total);
+        }
+        ("datagrams", _) => {
+            let (count, size) = (number(args, 1, "N")?, number(args, 2, "SIZE")?);
+            let address = word(args, 3, "ADDRESS")?;
+            let text = vec![0x63; usize::try_from(size).map_err(|_| "SIZE is too large")?];
+            let socket = UdpSocket::bind("0.0.0.0:0").map_err(failed("bind"))?;
+            for _ in 0..count {
+                socket.send_to(&text, (address.as_str(), 9)).map_err(failed("send"))?;
+            }
+            truth.say("datagrams", count);
         }
         ("socketpair", _) => {
             let (count, text) = (number(args, 1, "N")?, word(args, 2, "TEXT")?);
@@ -312,6 +341,11 @@ fn act(args: &[String], prepared: Prepared, truth: &Truth) -> Outcome<u8> {
             truth.say("faults", count);
             truth.say("start", pages.start);
             truth.say("end", pages.end);
+        }
+        ("beside", Prepared::Beside(mut child)) => {
+            let id = i32::try_from(child.id()).map_err(|_| "pid is too large")?;
+            sys::kill(id, libc::SIGINT).map_err(failed("kill"))?;
+            child.wait().map_err(failed("wait"))?;
         }
         ("threads", _) => {
             let count = number(args, 1, "N")?;
