@@ -269,6 +269,8 @@ pub enum MapRole {
     Scalar,
     /// The ring buffer.
     Events,
+    /// Buffers of the CPUs for packets, one each.
+    Packets,
     /// Scratch space of the programs.
     Scratch,
     /// An array of one whose value is the `u64` counters of [`Manifest::counters`].
@@ -411,6 +413,14 @@ pub enum ActionKind {
     Cat(Format),
     /// `system(fmt, …)`.
     System(Format),
+    /// `skboutput(path, …)`: a packet for a file. The record holds the boot clock's time and the packet's length (`u64` each), and the packet
+    /// follows; it comes by the map with [`MapRole::Packets`].
+    Packet {
+        /// The file.
+        path: String,
+        /// Bytes that are left out at the start.
+        offset: u64,
+    },
     /// `errorf`, `warnf`, `debugf`: level, format and position.
     Message {
         /// `ERROR`, `WARNING`, `DEBUG`.

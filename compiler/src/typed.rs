@@ -570,6 +570,8 @@ pub enum Op {
     FunctionAddress,
     /// `(pointer to sock) -> uint64`.
     SocketCookie,
+    /// `(pointer to sk_buff, uint64 length) -> int64`: sends the packet.
+    SkbOutput(ActionId),
     /// `(struct path, or pointer to one) -> string`.
     Path,
     /// `(string constant, up to three scalars or strings)`: to the kernel's trace pipe.

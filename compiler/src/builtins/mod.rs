@@ -311,6 +311,13 @@ pub static ROWS: &[Row] = &[
     function("warnf", 1..=MANY, "warnf(\"format\", …)", "prints a warning with its position", output::warnf),
     function("debugf", 1..=4, "debugf(\"format\", …)", "prints to the kernel's trace_pipe", output::debugf),
     function("assert", 2..=2, "assert(condition, \"message\")", "ends tracing with an error", output::assert),
+    function(
+        "skboutput",
+        4..=4,
+        "skboutput(\"path\", skb, length, offset)",
+        "writes a packet into a pcap file; 0, or a negative error",
+        network::skboutput,
+    ),
     function("unwatch", 1..=1, "unwatch(address)", "ends the watchpoints at an address", output::unwatch),
     function("exit", 0..=1, "exit([status])", "ends tracing", output::exit),
     unsafe_function("signal", 1..=1, "signal(number | \"name\")", "sends a signal to the process", process::signal),

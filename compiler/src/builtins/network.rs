@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::Call;
 use crate::check::{Checker, constant_number, convert, decay, int_literal};
+use crate::program::ActionKind;
 use crate::typed::{Expr, ExprKind, Op};
 use crate::types::layout::size_of;
 use crate::types::{IntType, Type};
@@ -127,6 +128,30 @@ pub(super) fn socket_cookie(checker: &mut Checker<'_>, call: &Call<'_>) -> Optio
         return None;
     }
     Some(call.op(Op::SocketCookie, vec![socket], Type::U64))
+}
+
+/// A packet for a file of pcap: it goes with a record of its own, which says when it was sent and how long it is.
+pub(super) fn skboutput(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    checker.only_in("skboutput()", &["fentry", "fexit"], call.span)?;
+    let path = checker.literal_string("the path of skboutput()", call.arg(0)?)?;
+    let packet = checker.value_expr(call.arg(1)?)?;
+    let length = checker.number_arg("skboutput", call.arg(2)?)?;
+    let offset = call.arg(3)?;
+    let from = checker.literal_number("the offset of skboutput()", offset)?;
+    let Ok(from) = u64::try_from(from) else {
+        checker.error("argument", "the offset of skboutput() is not negative", offset.span);
+        return None;
+    };
+    let is = checker.name(&packet.ty);
+    if is != "struct sk_buff *" {
+        checker
+            .error("argument-type", format!("skboutput() takes a struct sk_buff *, not {is}"), packet.span)
+            .label(format!("this is {is}"));
+        return None;
+    }
+    let kind = ActionKind::Packet { path: String::from_utf8_lossy(&path).into_owned(), offset: from };
+    let action = checker.action(kind, vec![Type::U64, Type::U64], call.span);
+    Some(call.op(Op::SkbOutput(action), vec![packet, convert(length, &Type::U64)], Type::I64))
 }
 
 pub(super) fn cgroupid(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {

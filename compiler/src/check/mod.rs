@@ -308,6 +308,11 @@ impl<'a> Checker<'a> {
         display(ty, &self.types.aggregates)
     }
 
+    /// What user space does with records that carry values of these types.
+    pub(crate) fn action(&mut self, kind: ActionKind, args: Vec<Type>, span: Span) -> ActionId {
+        self.actions.push(TypedAction { kind, args, percentiles: Vec::new(), span })
+    }
+
     /// A call that sends a record: an expression without value.
     pub(crate) fn send(&mut self, kind: ActionKind, args: Vec<Expr>, span: Span) -> Expr {
         let mut percentiles = Vec::new();

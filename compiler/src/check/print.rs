@@ -246,6 +246,7 @@ fn action_name(kind: &ActionKind) -> String {
         ActionKind::ZeroMap(map) => format!("zero {map}"),
         ActionKind::Exit => "exit".into(),
         ActionKind::Unwatch => "unwatch".into(),
+        ActionKind::Packet { path, offset } => format!("packet to {path} from {offset}"),
         ActionKind::Time(_) => "time".into(),
         ActionKind::Join(_) => "join".into(),
         ActionKind::Cat(_) => "cat".into(),

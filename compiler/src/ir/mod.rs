@@ -92,6 +92,7 @@ pub struct MapDef {
 pub enum MapKind {
     Hash = 1,
     Array = 2,
+    PerfEventArray = 4,
     PercpuHash = 5,
     PercpuArray = 6,
     StackTrace = 7,
@@ -561,6 +562,7 @@ pub mod helpers {
         GET_STACK = 67 "get_stack" Memory;
         GET_CURRENT_CGROUP_ID = 80 "get_current_cgroup_id" Constant;
         SEND_SIGNAL = 109 "send_signal" Memory;
+        SKB_OUTPUT = 111 "skb_output" Memory;
         PROBE_READ_USER = 112 "probe_read_user" Memory;
         PROBE_READ_KERNEL = 113 "probe_read_kernel" Memory;
         PROBE_READ_USER_STR = 114 "probe_read_user_str" Memory;

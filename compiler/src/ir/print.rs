@@ -52,6 +52,7 @@ pub(super) mod words {
     pub const MAP: &[(MapKind, &str)] = &[
         (MapKind::Hash, "hash"),
         (MapKind::Array, "array"),
+        (MapKind::PerfEventArray, "perf_event_array"),
         (MapKind::PercpuHash, "percpu_hash"),
         (MapKind::PercpuArray, "percpu_array"),
         (MapKind::StackTrace, "stack_trace"),

@@ -126,6 +126,7 @@ impl FnLower<'_, '_> {
                     None => self.no_object("socket_cookie()", socket),
                 }
             }
+            (Op::SkbOutput(action), [packet, length]) => self.packet(action, packet, length),
             (Op::WriteUser { most }, [to, from, n]) => {
                 let (to, n) = (self.scalar(to), self.scalar(n));
                 let n = self.clamp(n, most);

@@ -112,6 +112,7 @@ struct ModuleLower<'a> {
     events: MapId,
     counters_map: MapId,
     stacks: Option<MapId>,
+    packets: Option<MapId>,
     unwinder: Option<unwind::Unwinder>,
     /// Callbacks made so far, for their names.
     callbacks: u32,
@@ -161,6 +162,7 @@ impl<'a> ModuleLower<'a> {
             events: MapId(0),
             counters_map: MapId(0),
             stacks: None,
+            packets: None,
             unwinder: None,
             callbacks: 0,
             subprograms: HashMap::new(),
@@ -173,6 +175,10 @@ impl<'a> ModuleLower<'a> {
         this.events = this.internal_map("events", MapRole::Events, MapKind::RingBuf, 0, 0, ring_bytes, 0);
         // Its value size is known when all counters are.
         this.counters_map = this.internal_map("counters", MapRole::Counters, MapKind::Array, 4, 8, 1, 0);
+        if script.actions.iter().any(|action| matches!(action.kind, ActionKind::Packet { .. })) {
+            let cpus = this.facts.possible_cpus;
+            this.packets = Some(this.internal_map("packets", MapRole::Packets, MapKind::PerfEventArray, 4, 4, cpus, 0));
+        }
         for action in &script.actions {
             let record = this.record_layout(&action.args);
             this.records.push(record);

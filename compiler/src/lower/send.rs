@@ -16,6 +16,10 @@ use crate::types::layout::align_up;
 const HEADER: u32 = 8;
 /// The kernel wakes the reader although others are still unread (`BPF_RB_FORCE_WAKEUP`).
 const FORCE_WAKEUP: i64 = 2;
+/// The buffer of the CPU at hand (`BPF_F_CURRENT_CPU`).
+const THIS_CPU: i64 = 0xffff_ffff;
+/// Bytes of a packet that the helper takes (`BPF_F_CTXLEN_MASK`).
+const MOST_OF_A_PACKET: u32 = 0xf_ffff;
 
 impl ModuleLower<'_> {
     /// Layout of a record with these arguments.
@@ -114,6 +118,36 @@ impl FnLower<'_, '_> {
         self.b.enter(failed);
         self.count(lost);
         self.join(end);
+    }
+
+    /// Sends a packet behind a record; the kernel copies it, wherever its parts lie.
+    pub(super) fn packet(&mut self, action: ActionId, packet: &Expr, length: &Expr) -> Value {
+        let (Some(record), Some(packets)) = (self.m.records.get(action).cloned(), self.m.packets) else {
+            self.internal("an action without layout", self.b.span());
+            return self.b.iconst(0);
+        };
+        let length = self.scalar(length);
+        let length = self.clamp(length, MOST_OF_A_PACKET);
+        let exit = self.exit;
+        let Some(object) = self.object(packet, exit) else {
+            return self.no_object("skboutput()", packet);
+        };
+        let head = self.temp_bytes(record.fixed_size);
+        let number = self.b.iconst(i64::from(action.0));
+        self.b.store(Width::W8, head.base, head.offset, number);
+        let now = self.b.call(helpers::KTIME_GET_BOOT_NS, &[]);
+        for (value, field) in [now, length].into_iter().zip(&record.fields) {
+            self.b.store(Width::W8, head.base, head.offset + field.offset as i32, value);
+        }
+        // The upper half of the flags is the length, the lower one the buffer.
+        let upper = self.b.bin_imm(Ir::Shl, length, 32);
+        let buffer = self.b.iconst(THIS_CPU);
+        let flags = self.b.bin(Ir::Or, upper, buffer);
+        let (map, from) = (self.b.map(packets), self.addr(head));
+        let size = self.b.iconst(i64::from(record.fixed_size));
+        let result = self.b.call(helpers::SKB_OUTPUT, &[object, map, flags, from, size]);
+        self.report_helper(helpers::SKB_OUTPUT, result);
+        result
     }
 
     /// Writes header, fixed part and tail; returns the end of the tail.

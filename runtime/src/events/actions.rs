@@ -105,6 +105,8 @@ impl<'a> Actions<'a> {
                     report(table.zero(kept), "zero");
                 }
             }
+            // Packets come by a way of their own.
+            ActionKind::Packet { .. } => {}
             ActionKind::Exit => return Ok(Outcome::Exit(status_of(self.ctx, action, record))),
             ActionKind::Unwatch => return Ok(args.first().map_or(Outcome::Continue, |a| Outcome::Unwatch(a.bits()))),
             ActionKind::Time(format) => {

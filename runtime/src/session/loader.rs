@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use aya::maps::{Map, MapData, MapError, RingBuf};
+use aya::maps::{Map, MapData, MapError, PerfEventArray, RingBuf};
 use aya_obj::Object;
 use aya_obj::generated::bpf_insn;
 use tapline_compiler::program::{Attach, MapDesc, MapRole, Program, ProgramDesc, ProgramKind};
@@ -27,6 +27,8 @@ pub struct Loaded {
     pub tables: Vec<Option<Table>>,
     /// The events, if the script sends any.
     pub events: Option<RingBuf<MapData>>,
+    /// The map of buffers for packets, if the script sends any.
+    pub packets: Option<PerfEventArray<MapData>>,
     /// Programs by position in the manifest.
     pub programs: Vec<OwnedFd>,
     /// The verifier's logs, where they were asked for.
@@ -123,8 +125,8 @@ impl Loader for DirectLoader {
                 logs.push((code.name.to_owned(), log));
             }
         }
-        let (tables, events) = sort_maps(maps, &program.manifest.maps)?;
-        Ok(Loaded { tables, events, programs, logs })
+        let Sorted { tables, events, packets } = sort_maps(maps, &program.manifest.maps)?;
+        Ok(Loaded { tables, events, packets, programs, logs })
     }
 }
 
@@ -303,24 +305,36 @@ fn load_program(code: &Code<'_>, want_log: bool) -> Result<(OwnedFd, Option<Stri
     Err(SessionError::Rejected { program: code.name.to_owned(), error, log })
 }
 
-type Sorted = (Vec<Option<Table>>, Option<RingBuf<MapData>>);
+/// The maps by what they are for.
+struct Sorted {
+    tables: Vec<Option<Table>>,
+    events: Option<RingBuf<MapData>>,
+    packets: Option<PerfEventArray<MapData>>,
+}
 
 fn sort_maps(mut maps: MapTable, descs: &[MapDesc]) -> Result<Sorted, SessionError> {
     let cpus = possible_cpus().map_err(SessionError::system("count the CPUs"))?;
     let mut tables: Vec<Option<Table>> = descs.iter().map(|_| None).collect();
-    let mut events = None;
+    let (mut events, mut packets) = (None, None);
     for (slot, desc) in tables.iter_mut().zip(descs) {
         let data_name = format!(".data.{}", desc.symbol);
         let Some((data, def)) = maps.remove(&desc.symbol).or_else(|| maps.remove(&data_name)) else { continue };
-        if desc.role == MapRole::Events {
-            let ring = RingBuf::try_from(Map::RingBuf(data)).map_err(|e| SessionError::Object(e.to_string()))?;
-            events = Some(ring);
-            continue;
+        let failed = |e: MapError| SessionError::Object(e.to_string());
+        match desc.role {
+            MapRole::Events => {
+                events = Some(RingBuf::try_from(Map::RingBuf(data)).map_err(failed)?);
+                continue;
+            }
+            MapRole::Packets => {
+                packets = Some(PerfEventArray::try_from(Map::PerfEventArray(data)).map_err(failed)?);
+                continue;
+            }
+            _ => {}
         }
         let fd = data.fd().as_fd().try_clone_to_owned().map_err(SessionError::system("keep a map"))?;
         *slot = Some(Table::new(fd, def.map_type(), def.key_size() as usize, def.value_size() as usize, cpus));
     }
-    Ok((tables, events))
+    Ok(Sorted { tables, events, packets })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod attach;
 pub mod error;
 pub mod loader;
 pub mod losses;
+mod packets;
 pub mod run;
 pub mod trials;
 

@@ -25,6 +25,7 @@ use super::SessionError;
 use super::attach::{Environment, Links, attach_all, iter};
 use super::loader::{DirectLoader, Loaded, Loader};
 use super::losses::{Losses, kernel_misses};
+use super::packets::Packets;
 use super::trials::Purpose;
 
 /// The line that programs which drive us wait for; also the name of the variable that asks for it.
@@ -93,6 +94,7 @@ const RING: u64 = 0;
 const SIGNAL: u64 = 1;
 const CHILD: u64 = 2;
 const PROCESS: u64 = 3;
+const PACKETS: u64 = 4;
 
 /// A child of `-c`, forked before the script is compiled so that the script may know its pid.
 pub type Held = Option<Child>;
@@ -120,7 +122,8 @@ pub fn run(
     }
     let loader =
         DirectLoader { verifier_log: options.verifier_log, unwind_rows: unwinder.as_ref().map(Unwinder::capacity) };
-    let Loaded { mut tables, events, programs, logs } = loader.load(program)?;
+    let Loaded { mut tables, events, packets, programs, logs } = loader.load(program)?;
+    let packets = packets.map(|map| Packets::open(map, manifest)).transpose()?;
     if options.verbose {
         for desc in &manifest.programs {
             eprintln!("NOTE: loaded {} ({:?}) for {} attach points", desc.symbol, desc.kind, desc.probes.len());
@@ -149,6 +152,7 @@ pub fn run(
         losses: Losses::new(manifest),
         last_report: Instant::now(),
         events,
+        packets,
         actions: Actions::new(manifest, &ctx, &tables, sink),
         child,
         unwinder,
@@ -166,6 +170,7 @@ pub(super) struct Session<'a> {
     pub(super) losses: Losses<'a>,
     last_report: Instant,
     pub(super) events: Option<RingBuf<MapData>>,
+    packets: Option<Packets<'a>>,
     pub(super) actions: Actions<'a>,
     child: Held,
     unwinder: Option<Unwinder>,
@@ -310,6 +315,9 @@ impl Session<'_> {
         if let Some(ring) = &self.events {
             epoll.add(ring.as_fd(), RING).map_err(failed)?;
         }
+        for buffer in self.packets.iter().flat_map(Packets::buffers) {
+            epoll.add(buffer, PACKETS).map_err(failed)?;
+        }
         if let Some(child) = &self.child {
             epoll.add(child.as_fd(), CHILD).map_err(failed)?;
         }
@@ -426,6 +434,9 @@ impl Session<'_> {
 
     /// Handles up to `limit` records; true when there are no more.
     fn drain(&mut self, limit: usize) -> Result<bool, SessionError> {
+        if let Some(packets) = &mut self.packets {
+            packets.drain()?;
+        }
         let Some(ring) = &mut self.events else { return Ok(true) };
         for _ in 0..limit {
             if self.exit.is_some() {
@@ -504,6 +515,9 @@ impl Session<'_> {
         }
         if self.unwinder.as_ref().is_some_and(Unwinder::is_full) {
             eprintln!("WARNING: there was no room for the unwind tables of some files: stacks through them end early");
+        }
+        if let Some(lost) = self.packets.as_ref().map(Packets::lost).filter(|lost| *lost > 0) {
+            eprintln!("WARNING: {lost} packets found no room in their buffers: raise `perf_rb_pages`");
         }
         if misses > 0 {
             eprintln!(

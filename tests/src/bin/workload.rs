@@ -35,6 +35,7 @@ usage: workload [--wait] [--quiet] [--comm NAME] [--cgroup PATH] SUBCOMMAND [ARG
   connect N [PORT] [v4|v6]      N TCP connections to an own listener on loopback (PORT 0: any), each accepted and closed
   datagrams N SIZE ADDRESS      N UDP datagrams of SIZE bytes each to the discard port (9) of ADDRESS
   socketpair N TEXT             send TEXT N times through a UNIX stream socket to itself, reading each time
+  udp N TEXT                    send TEXT N times as a datagram over loopback to itself, reading each time
   slow-pipe-read MS N           N reads of a pipe, each answered MS milliseconds after it began
   exec N PROG [ARGS]            start PROG (a path) N times, one after the other
   become PROG [ARGS]            go on as PROG (a path), in the same process
@@ -264,6 +265,17 @@ fn act(args: &[String], prepared: Prepared, truth: &Truth) -> Outcome<u8> {
             for _ in 0..count {
                 near.write_all(text.as_bytes()).map_err(failed("write"))?;
                 far.read_exact(&mut buffer).map_err(failed("read"))?;
+            }
+            truth.say("messages", count);
+        }
+        ("udp", _) => {
+            let (count, text) = (number(args, 1, "N")?, word(args, 2, "TEXT")?);
+            let socket = UdpSocket::bind(("127.0.0.1", 0)).map_err(failed("bind"))?;
+            let own = socket.local_addr().map_err(failed("getsockname"))?;
+            let mut buffer = vec![0; text.len()];
+            for _ in 0..count {
+                socket.send_to(text.as_bytes(), own).map_err(failed("sendto"))?;
+                socket.recv(&mut buffer).map_err(failed("recv"))?;
             }
             truth.say("messages", count);
         }

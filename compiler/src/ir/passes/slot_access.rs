@@ -222,6 +222,7 @@ impl Accesses {
                 }
                 (helpers::MAP_UPDATE_ELEM, 2) => read(sizes.map(|s| s.1)),
                 (helpers::RINGBUF_OUTPUT, 1) => read(constant(2)),
+                (helpers::SKB_OUTPUT, 3) => read(constant(4)),
                 (helpers::TRACE_PRINTK, 0) => read(constant(1)),
                 // These fill their destination completely, with zeros on failure.
                 (helpers::PROBE_READ_KERNEL | helpers::PROBE_READ_USER, 0) => {
