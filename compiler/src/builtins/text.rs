@@ -71,7 +71,8 @@ pub(super) fn str(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     let value = digits.unwrap_or(value);
     if let Some(text) = text_literal(&value) {
         // A literal is cut to that many characters, while the length of anything else counts the terminator.
-        let kept = bytes.as_ref().and_then(constant_number).and_then(|n| text.get(..usize::try_from(n).ok()?));
+        let wanted = bytes.as_ref().and_then(constant_number).map_or(limit, |n| u32::try_from(n).unwrap_or(limit));
+        let kept = text.get(..wanted.min(limit) as usize);
         return Some(kept.map_or(value.clone(), |kept| literal(kept, call.span)));
     }
     if matches!(value.ty, Type::Str(_)) {

@@ -332,7 +332,7 @@ impl Checker<'_> {
                     }
                     return Some(constant::int(number, span));
                 }
-                let Some(int) = as_int(&operand.ty) else {
+                let Some(int) = as_int(&operand.ty).filter(|_| operand.ty != Type::Bool) else {
                     let is = self.name(&operand.ty);
                     let sign = if negate { "-" } else { "~" };
                     self.error("type-mismatch", format!("`{sign}` takes a number, not {is}"), span)

@@ -290,7 +290,14 @@ impl<'a> Actions<'a> {
         self.sink.flush()?;
         let command = std::ffi::OsStr::from_bytes(&self.buffer);
         match Command::new("/bin/sh").arg("-c").arg(command).stdin(Stdio::null()).stderr(Stdio::inherit()).output() {
-            Ok(output) => self.sink.text(TextKind::System, &output.stdout),
+            Ok(output) => {
+                self.sink.text(TextKind::System, &output.stdout)?;
+                if let Some(status) = output.status.code().filter(|status| *status != 0) {
+                    self.sink.flush()?;
+                    eprintln!("ERROR: command exited with code {status}");
+                }
+                Ok(())
+            }
             Err(e) => {
                 eprintln!("ERROR: cannot run /bin/sh: {}", describe(&e));
                 Ok(())

@@ -112,9 +112,9 @@ impl Context {
     }
 
     /// What follows a string of this many bytes in a place of that many: the trailer when it was cut. It was when it fills the place, or is
-    /// as long as what is read at most, if the place is made for that.
+    /// as long as what is read at most, if the place is made for that. Longer ones, constants and what was put together, are whole.
     pub fn trailer(&self, bytes: usize, capacity: usize) -> &str {
-        let cut = bytes >= capacity || (capacity > self.longest && bytes >= self.longest);
+        let cut = bytes >= capacity || (capacity > self.longest && bytes == self.longest);
         if cut { &self.trailer } else { "" }
     }
 
