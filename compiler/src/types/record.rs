@@ -130,6 +130,10 @@ fn field_type(field: &FormatField, space: AddrSpace, types: &mut TypeTable<'_>) 
             Type::Array(Rc::new(elem), field.size / size)
         };
     }
+    // System calls get eight bytes for each argument, and of an `int` callers leave the upper four as they like: `AT_FDCWD` is -100.
+    if text == "int" && field.size == 8 {
+        return Type::I32;
+    }
     // A name whose type has another size is a number all the same: the size in the record counts.
     match lookup(&text, types) {
         Some(ty @ (Type::Bool | Type::Enum { .. } | Type::Struct(_) | Type::Array(..)))
@@ -186,7 +190,7 @@ mod tests {
                 "comm@12: string[16]",
                 "path@32: uint8 *",
                 "argv@40: uint8 **",
-                "dfd@48: uint64",
+                "dfd@48: int32",
                 "saddr@56: uint8[4]",
             ]
         );
