@@ -174,6 +174,8 @@ pub enum Attach {
         name: String,
         /// Id of the iterator's function in the kernel's BTF.
         btf_id: u32,
+        /// The file that whoever reads it gets the output from; without it the session iterates once.
+        pin: Option<String>,
     },
     /// Kernel tracepoint.
     Tracepoint {

@@ -576,6 +576,8 @@ pub enum Op {
     Path,
     /// `(string constant, up to three scalars or strings)`: to the kernel's trace pipe.
     Debug,
+    /// `(string constant, up to twelve scalars or strings)`: to whoever reads the file of an iterator.
+    SeqPrint,
 }
 
 impl Op {

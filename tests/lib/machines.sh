@@ -22,7 +22,8 @@ make_initramfs() {
     if [ -f "$bin/generated" ]; then cp "$bin/generated" "$root/tests/generated"; fi
     ln -sf tapline "$root/bin/bpftrace"
     cp "$here/lib/init" "$root/init"
-    chmod +x "$root/init"
+    cp "$here/bench/attach" "$root/bin/attach"
+    chmod +x "$root/init" "$root/bin/attach"
     cp -a "$cases" "$root/tests/cases"
     if [ -d "$tools" ]; then cp -a "$tools" "$root/tests/tools"; fi
     for folder in examples docs; do

@@ -325,7 +325,8 @@ fn wait_attached(attached: &Receiver<()>, child: &mut Guard, deadline: Instant) 
             Err(RecvTimeoutError::Disconnected) => return Ok(false),
             Err(RecvTimeoutError::Timeout) => {
                 if child.0.try_wait().map_err(|error| error.to_string())?.is_some() {
-                    return Ok(false);
+                    // What it has written may still be unread.
+                    return Ok(attached.recv_timeout(Duration::from_secs(1)).is_ok());
                 }
                 if Instant::now() > deadline {
                     return Err("timeout: the probes were not attached".to_owned());

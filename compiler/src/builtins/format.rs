@@ -95,6 +95,47 @@ pub fn parse(text: &[u8]) -> Result<Format, FormatError> {
     Ok(Format { pieces })
 }
 
+/// The format for the kernel, which gets all numbers with 64 bits; `None` for what it does not know.
+pub fn for_kernel(format: &Format) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    for piece in &format.pieces {
+        let spec = match piece {
+            FormatPiece::Literal(bytes) => {
+                for &byte in bytes {
+                    text.push(byte);
+                    if byte == b'%' {
+                        text.push(byte);
+                    }
+                }
+                continue;
+            }
+            FormatPiece::Spec(spec) => spec,
+        };
+        let plain = !spec.plus && !spec.space && !spec.alternate && spec.precision.is_none();
+        let letters = match spec.conversion {
+            Conversion::Signed => "lld",
+            Conversion::Unsigned => "llu",
+            Conversion::Hex | Conversion::Pointer => "llx",
+            Conversion::HexUpper => "llX",
+            Conversion::Char => "c",
+            Conversion::String => "s",
+            _ => return None,
+        };
+        if !plain {
+            return None;
+        }
+        text.extend(if spec.conversion == Conversion::Pointer { &b"0x%"[..] } else { b"%" });
+        text.extend([(spec.left, b'-'), (spec.zero, b'0')].into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag));
+        match spec.width {
+            Some(FormatNumber::Fixed(width)) => text.extend(width.to_string().bytes()),
+            Some(FormatNumber::Arg(_)) => return None,
+            None => {}
+        }
+        text.extend(letters.bytes());
+    }
+    Some(text)
+}
+
 fn flags<'t>(mut rest: &'t [u8], spec: &mut FormatSpec) -> &'t [u8] {
     while let Some((flag, after)) = rest.split_first() {
         match flag {

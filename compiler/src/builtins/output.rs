@@ -11,6 +11,9 @@ use crate::similar::closest;
 use crate::typed::{Block, Expr, Op, Stmt, StmtKind};
 use crate::types::Type;
 
+/// Values of one `printf` that the kernel formats (`MAX_BPRINTF_VARARGS`).
+const MAX_IN_KERNEL: usize = 12;
+
 /// Format of `time()` when the script gives none.
 const DEFAULT_TIME: &str = "%H:%M:%S\n";
 
@@ -76,7 +79,39 @@ pub(super) fn formatted(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<(F
 
 pub(super) fn printf(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     let (format, args) = formatted(checker, call)?;
+    if checker.is_pinned() {
+        return print_in_kernel(checker, call, &format, args);
+    }
     Some(checker.send(ActionKind::Printf(format), args, call.span))
+}
+
+/// `printf` of a pinned iterator: the kernel formats.
+fn print_in_kernel(checker: &mut Checker<'_>, call: &Call<'_>, format: &Format, values: Vec<Expr>) -> Option<Expr> {
+    let span = call.span;
+    let Some(text) = format::for_kernel(format) else {
+        checker
+            .error(
+                "pinned",
+                "the kernel, which formats the output of pinned iterators, does not know this format",
+                span,
+            )
+            .help("it knows %d, %u, %x, %X, %c, %p and %s with a width, no precision");
+        return None;
+    };
+    if let Some(other) = values.iter().find(|it| !it.ty.is_scalar() && !matches!(it.ty, Type::Str(_))) {
+        let is = checker.name(&other.ty);
+        checker
+            .error("pinned", format!("a pinned iterator prints numbers and strings, not {is}"), other.span)
+            .label(format!("this is {is}"));
+        return None;
+    }
+    if values.len() > MAX_IN_KERNEL {
+        checker.error("pinned", format!("printf() of a pinned iterator takes {MAX_IN_KERNEL} values at most"), span);
+        return None;
+    }
+    let mut args = vec![string_literal(&text, span)];
+    args.extend(values);
+    Some(call.op(Op::SeqPrint, args, Type::Void))
 }
 
 pub(super) fn cat(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {

@@ -188,7 +188,7 @@ impl Checker<'_> {
                 .also(at, "this probe has no context");
             return None;
         }
-        if let Context::Iterator { name } = self.unit.context.clone() {
+        if let Context::Iterator { name, .. } = self.unit.context.clone() {
             let ty = self.types.composite(&iter::context(&name), false)?;
             return Some(Self::context_address(0, ty, span));
         }

@@ -313,8 +313,18 @@ impl<'a> Checker<'a> {
         self.actions.push(TypedAction { kind, args, percentiles: Vec::new(), span })
     }
 
+    /// The probe runs when somebody reads its file, after the session.
+    pub(crate) fn is_pinned(&self) -> bool {
+        matches!(self.unit.context, Context::Iterator { pinned: true, .. })
+    }
+
     /// A call that sends a record: an expression without value.
     pub(crate) fn send(&mut self, kind: ActionKind, args: Vec<Expr>, span: Span) -> Expr {
+        if self.is_pinned() {
+            self.error("pinned", "a pinned iterator can only printf()", span)
+                .label("nobody is there to do this when its file is read")
+                .help("leave the file away: the iterator then runs once and prints");
+        }
         let mut percentiles = Vec::new();
         let number = |(arg, value): (usize, Expr)| match value.kind {
             ExprKind::Call(Op::Percentile { map, thousandths }, mut key) if key.len() == 1 => {

@@ -109,6 +109,8 @@ pub enum Context {
     Iterator {
         /// What is iterated over.
         name: String,
+        /// Its output goes to whoever reads its file.
+        pinned: bool,
     },
     /// `struct pt_regs` at the entry of a user function, or at another place of its code.
     UserEntry {

@@ -572,6 +572,7 @@ pub mod helpers {
         GET_NS_CURRENT_PID_TGID = 120 "get_ns_current_pid_tgid" Memory;
         GET_CURRENT_ANCESTOR_CGROUP_ID = 123 "get_current_ancestor_cgroup_id" Constant;
         KTIME_GET_BOOT_NS = 125 "ktime_get_boot_ns" Volatile;
+        SEQ_PRINTF = 126 "seq_printf" Memory;
         RINGBUF_OUTPUT = 130 "ringbuf_output" Memory;
         RINGBUF_RESERVE = 131 "ringbuf_reserve" Memory;
         RINGBUF_SUBMIT = 132 "ringbuf_submit" Memory;

@@ -141,6 +141,7 @@ impl FnLower<'_, '_> {
                 self.b.iconst(0)
             }
             (Op::Debug, [format, values @ ..]) => self.debug(format, values),
+            (Op::SeqPrint, [format, values @ ..]) => self.seq_print(format, values),
             _ => {
                 self.internal("this builtin as a scalar", e.span);
                 self.b.iconst(0)
@@ -355,20 +356,44 @@ impl FnLower<'_, '_> {
 
     /// `bpf_trace_printk`: the kernel wants the format's length with terminator, and strings as addresses.
     fn debug(&mut self, format: &Expr, values: &[Expr]) -> Value {
+        let mut args = self.kernel_format(format).to_vec();
+        for value in values {
+            args.push(self.for_kernel(value));
+        }
+        self.b.call(helpers::TRACE_PRINTK, &args)
+    }
+
+    /// `bpf_seq_printf`: the values in an array, for the file that the context leads to.
+    fn seq_print(&mut self, format: &Expr, values: &[Expr]) -> Value {
+        let size = 8 * values.len() as u32;
+        let array = self.temp_bytes(size.max(8));
+        for (value, n) in values.iter().zip(0..) {
+            let word = self.for_kernel(value);
+            self.b.store(Width::W8, array.base, array.offset + 8 * n, word);
+        }
+        let [text, length] = self.kernel_format(format);
+        // Both pointers are the first of their structs.
+        let meta = self.b.load(Width::W8, self.ctx, 0);
+        let file = self.b.load(Width::W8, meta, 0);
+        let (words, size) = (self.addr(array), self.b.iconst(i64::from(size)));
+        self.b.call(helpers::SEQ_PRINTF, &[file, text, length, words, size])
+    }
+
+    /// A format in local memory and its length, the terminator included.
+    fn kernel_format(&mut self, format: &Expr) -> [Value; 2] {
         let mut bytes = literal(format).unwrap_or_default();
         bytes.push(0);
         let text = self.temp_bytes(bytes.len() as u32);
         self.store_bytes(text, &bytes);
-        let mut args = vec![self.addr(text), self.b.iconst(bytes.len() as i64)];
-        for value in values {
-            let arg = if value.ty.is_scalar() {
-                self.scalar(value)
-            } else {
-                let place = self.local(value);
-                self.addr(place)
-            };
-            args.push(arg);
+        [self.addr(text), self.b.iconst(bytes.len() as i64)]
+    }
+
+    /// A number, or the address of a string.
+    fn for_kernel(&mut self, value: &Expr) -> Value {
+        if value.ty.is_scalar() {
+            return self.scalar(value);
         }
-        self.b.call(helpers::TRACE_PRINTK, &args)
+        let place = self.local(value);
+        self.addr(place)
     }
 }

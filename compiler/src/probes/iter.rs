@@ -11,15 +11,22 @@ use crate::types::btf::{Btf, KindSet};
 /// The struct that a program of an iterator sees.
 const CONTEXT: &str = "bpf_iter__";
 
+/// Where the file system of BPF is mounted.
+const BPF_FILES: &str = "/sys/fs/bpf";
+
 /// Iterators over the contents of a map, which a script has no way to name.
 const OVER_A_MAP: &[&str] = &["bpf_map_elem", "bpf_sk_storage_map", "sockmap"];
 
 pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
     let name = request.part(0);
-    if request.parts.len() > 1 {
-        let d = request.invalid(1, "pinned iterators are not supported yet").label("the place of the pin");
-        return Err(ProbeError::invalid(d.help(format!("leave it away: `iter:{name}` runs once and prints"))));
-    }
+    let pin = match request.parts {
+        [_, pin] if pin.node.is_empty() => {
+            let d = request.invalid(1, "the file of a pinned iterator needs a name");
+            return Err(ProbeError::invalid(d.help(format!("leave it away: `iter:{name}` runs once and prints"))));
+        }
+        [_, pin] => Some(pin.node.clone()),
+        _ => None,
+    };
     if has_wildcard(name) {
         let d = request.invalid(0, "iterators have no wildcards").label("name one iterator");
         return Err(ProbeError::invalid(d.help("`tapline -l 'iter:*'` lists them")));
@@ -42,11 +49,16 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
         return Err(ProbeError::invalid(d.label("there is no way to name one")));
     }
     Ok(vec![Concrete {
-        name: format!("iter:{name}"),
-        attach: Attach::Iter { name: name.to_owned(), btf_id: id },
+        name: pin.as_ref().map_or_else(|| format!("iter:{name}"), |pin| format!("iter:{name}:{pin}")),
         kind: ProgramKind::Iter,
-        context: Context::Iterator { name: name.to_owned() },
+        context: Context::Iterator { name: name.to_owned(), pinned: pin.is_some() },
+        attach: Attach::Iter { name: name.to_owned(), btf_id: id, pin: pin.map(|pin| place(&pin)) },
     }])
+}
+
+/// Where a pin goes: a path, or a name below the file system of BPF.
+fn place(pin: &str) -> String {
+    if pin.starts_with('/') { pin.to_owned() } else { format!("{BPF_FILES}/{pin}") }
 }
 
 /// Name of the struct, without `struct`, that programs of an iterator see.

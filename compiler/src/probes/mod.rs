@@ -314,7 +314,7 @@ pub static PROVIDERS: &[Provider] = &[
         name: "iter",
         aliases: &["it"],
         probetype: "iter",
-        form: "iter:task",
+        form: "iter:task[:file]",
         docs: "once for each object of a kind that the kernel lists",
         parts: 1..=2,
         reentrant: false,

@@ -14,7 +14,7 @@ use tapline_compiler::program::{Attach, MapRole, ProbeDesc, Program};
 use crate::events::actions::{Actions, Outcome};
 use crate::events::context::{Context, Symbolizer};
 use crate::maps::table::Table;
-use crate::output::Sink;
+use crate::output::{Sink, TextKind};
 use crate::sys::bpf;
 use crate::sys::child::{Child, pidfd_open};
 use crate::sys::limits::raise_open_files;
@@ -222,7 +222,14 @@ impl Session<'_> {
         self.flush(false)?;
         if !ended {
             self.release_child()?;
-            if self.probes().any(|p| matches!(p.attach, Attach::Iter { .. })) {
+            let pin = self.probes().find_map(|p| match &p.attach {
+                Attach::Iter { pin: Some(path), .. } => Some(path.clone()),
+                _ => None,
+            });
+            if let Some(path) = pin {
+                let text = format!("Program pinned to {path}\n");
+                self.actions.sink.text(TextKind::Printf, text.as_bytes()).map_err(SessionError::Output)?;
+            } else if self.probes().any(|p| matches!(p.attach, Attach::Iter { .. })) {
                 self.iterate(&links, &signals)?;
             } else if !self.is_finished_by_begin() {
                 self.serve(&signals, process.as_ref(), &mut links)?;

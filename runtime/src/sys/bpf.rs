@@ -13,6 +13,7 @@ const MAP_UPDATE_ELEM: libc::c_int = 2;
 const MAP_DELETE_ELEM: libc::c_int = 3;
 const MAP_GET_NEXT_KEY: libc::c_int = 4;
 const PROG_LOAD: libc::c_int = 5;
+const OBJ_PIN: libc::c_int = 6;
 const PROG_TEST_RUN: libc::c_int = 10;
 pub(super) const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const ENABLE_STATS: libc::c_int = 32;
@@ -278,6 +279,21 @@ pub fn link_iter(prog: BorrowedFd<'_>, order: Option<u32>) -> io::Result<OwnedFd
     }
     // SAFETY: `info` has `info_len` bytes and lives until after the call.
     unsafe { bpf(LINK_CREATE, &mut attr) }.map(owned)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct PinAttr {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// Gives a program, map or link a name in the file system of BPF, which keeps it.
+pub fn pin(object: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
+    let mut attr = PinAttr { path: path.as_ptr() as u64, fd: object.as_raw_fd() as u32, flags: 0 };
+    // SAFETY: `path` is NUL-terminated and lives until after the call.
+    unsafe { bpf(OBJ_PIN, &mut attr) }.map(drop)
 }
 
 #[repr(C)]

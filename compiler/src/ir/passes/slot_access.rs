@@ -221,9 +221,9 @@ impl Accesses {
                     read(sizes.map(|s| s.0))
                 }
                 (helpers::MAP_UPDATE_ELEM, 2) => read(sizes.map(|s| s.1)),
-                (helpers::RINGBUF_OUTPUT, 1) => read(constant(2)),
-                (helpers::SKB_OUTPUT, 3) => read(constant(4)),
+                (helpers::RINGBUF_OUTPUT | helpers::SEQ_PRINTF, 1) => read(constant(2)),
                 (helpers::TRACE_PRINTK, 0) => read(constant(1)),
+                (helpers::SEQ_PRINTF | helpers::SKB_OUTPUT, 3) => read(constant(4)),
                 // These fill their destination completely, with zeros on failure.
                 (helpers::PROBE_READ_KERNEL | helpers::PROBE_READ_USER, 0) => {
                     let written = constant(1).map(|len| upto(Some(len)));

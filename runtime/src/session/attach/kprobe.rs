@@ -43,6 +43,18 @@ pub(super) fn attach(
     Ok(Links { links: vec![link], events: vec![event], probes: 1, slow: 1, ..Links::default() })
 }
 
+/// Of several functions with one name the first that the kernel takes, as in links over many functions.
+pub(super) fn attach_first(
+    program: BorrowedFd<'_>,
+    name: &str,
+    is_return: bool,
+    cookie: u64,
+    env: &Environment,
+) -> Option<Links> {
+    let functions = env.symbols().iter().filter(|symbol| symbol.code && symbol.address != 0 && symbol.name == name);
+    functions.map(|symbol| attach(program, Place::Address(symbol.address), is_return, cookie, env)).find_map(Result::ok)
+}
+
 /// The kernel's name of a function in a module; `vmlinux` stands for the kernel itself.
 fn full_name(function: &str, module: Option<&str>) -> String {
     match module {
@@ -54,8 +66,10 @@ fn full_name(function: &str, module: Option<&str>) -> String {
 fn explain(error: &io::Error) -> Failure {
     match error.raw_os_error() {
         Some(libc::ENOENT) => Failure::missing("the kernel has no such function that can be probed"),
-        Some(libc::EADDRNOTAVAIL) => Failure::missing("several functions of the kernel have this name")
-            .help("name the module, or probe a function that calls it"),
+        Some(libc::EADDRNOTAVAIL) => {
+            let failure = Failure::missing("several functions of the kernel have this name");
+            Failure { ambiguous: true, ..failure }.help("name the module, or probe a function that calls it")
+        }
         Some(libc::EINVAL) => Failure::missing("the kernel does not allow a probe on this function"),
         Some(libc::EILSEQ) => Failure::missing("the offset is not at the start of an instruction"),
         _ => Failure::from(io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO))),

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use tapline_compiler::program::{Attach, MissingProbes, ProbeDesc, Program, ProgramKind};
 
 use crate::maps::table::online_cpus;
+use crate::symbols::kallsyms::KernelSymbols;
 use crate::sys::identity::describe;
 
 use super::SessionError;
@@ -79,11 +80,13 @@ pub struct Failure {
     pub help: Vec<String>,
     /// The attach point does not exist, so that `missing_probes` applies.
     pub missing: bool,
+    /// It is not one thing but several.
+    pub ambiguous: bool,
 }
 
 impl Failure {
     fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), help: Vec::new(), missing: false }
+        Self { reason: reason.into(), help: Vec::new(), missing: false, ambiguous: false }
     }
 
     fn missing(reason: impl Into<String>) -> Self {
@@ -115,6 +118,7 @@ pub struct Environment {
     cpus: OnceCell<Vec<u32>>,
     kprobe_pmu: OnceCell<Option<Pmu>>,
     uprobe_pmu: OnceCell<Option<Pmu>>,
+    symbols: OnceCell<KernelSymbols>,
     pid: Option<u32>,
 }
 
@@ -128,7 +132,14 @@ struct Pmu {
 impl Environment {
     /// For a session; `tracefs` is the mount point, `pid` the only process of interest.
     pub fn new(tracefs: Option<PathBuf>, pid: Option<u32>) -> Self {
-        Self { tracefs, cpus: OnceCell::new(), kprobe_pmu: OnceCell::new(), uprobe_pmu: OnceCell::new(), pid }
+        Self {
+            tracefs,
+            cpus: OnceCell::new(),
+            kprobe_pmu: OnceCell::new(),
+            uprobe_pmu: OnceCell::new(),
+            symbols: OnceCell::new(),
+            pid,
+        }
     }
 
     fn cpus(&self) -> &[u32] {
@@ -146,6 +157,11 @@ impl Environment {
                 .map(PathBuf::from)
                 .find(|p| p.join("events").is_dir())
         })
+    }
+
+    /// The kernel's symbols; none when it does not show them.
+    fn symbols(&self) -> &KernelSymbols {
+        self.symbols.get_or_init(|| KernelSymbols::load().unwrap_or_default())
     }
 
     fn kprobe_pmu(&self) -> Option<Pmu> {
@@ -248,14 +264,19 @@ fn attach_one(fd: BorrowedFd<'_>, kind: ProgramKind, probe: &ProbeDesc, env: &En
         }
         Attach::Kprobe { function, module, offset } => {
             let is_return = kind == ProgramKind::Kretprobe;
-            let function = kprobe::Place::Named { function, module: module.as_deref(), offset: *offset };
-            kprobe::attach(fd, function, is_return, cookie, env)?
+            let place = kprobe::Place::Named { function, module: module.as_deref(), offset: *offset };
+            match kprobe::attach(fd, place, is_return, cookie, env) {
+                Err(failure) if failure.ambiguous && probe.matched => {
+                    kprobe::attach_first(fd, function, is_return, cookie, env).ok_or(failure)?
+                }
+                other => other?,
+            }
         }
         Attach::KprobeAddress(address) => {
             kprobe::attach(fd, kprobe::Place::Address(*address), kind == ProgramKind::Kretprobe, cookie, env)?
         }
         Attach::Function { .. } => function::attach(fd)?,
-        Attach::Iter { name, .. } => iter::attach(fd, name)?,
+        Attach::Iter { name, pin, .. } => iter::attach(fd, name, pin.as_deref())?,
         Attach::Tracepoint { category, event } => tracepoint::attach(fd, category, event, cookie, env)?,
         Attach::RawTracepoint { event } => tracepoint::attach_raw(fd, event, cookie)?,
         Attach::Uprobe { path, offset } => {
