@@ -102,10 +102,15 @@ pub(super) struct Grower {
     pub(super) loops: usize,
     /// A map in whose loop no order may show: nothing outside the element is changed.
     pub(super) pure: bool,
+    /// Keys around the current place: a key may read a map that has a key that reads a map.
+    keys: usize,
 }
 
 /// Deepest expression.
 pub(super) const DEPTH: u32 = 3;
+
+/// Most keys within keys.
+const KEYS: usize = 2;
 
 pub(super) const INTS: [(u8, bool); 8] =
     [(1, false), (1, true), (2, false), (2, true), (4, false), (4, true), (8, false), (8, true)];
@@ -137,6 +142,7 @@ pub fn script(seed: u64) -> Node {
         budget: 0,
         loops: 0,
         pure: false,
+        keys: 0,
     };
     grower.random.bits();
     grower.whole()
@@ -233,17 +239,20 @@ impl Grower {
 
     /// A key of a map; members of a tuple without its parentheses.
     pub(super) fn key(&mut self, map: &Map, ty: &Ty) -> Node {
-        if map.single {
+        if map.single || self.keys == KEYS {
             return Node::leaf(format!("key {}", map.name), strip(&ty.simple()));
         }
-        match ty {
+        self.keys += 1;
+        let key = match ty {
             Ty::Tuple(members) => {
                 let members: Vec<Node> = members.iter().map(|ty| self.small(ty)).collect();
                 let holes = vec!["§"; members.len()].join(", ");
                 Node::new(format!("key {}", map.name), strip(&ty.simple()), &holes, members)
             }
             _ => self.small(ty),
-        }
+        };
+        self.keys -= 1;
+        key
     }
 
     /// A value out of few, so that keys meet again.
@@ -380,8 +389,9 @@ impl Grower {
                 Node::new("number", "1", &format!("((int64)§ {op} {by})"), vec![value])
             }
             8 => {
-                // The complement of a literal is one of 64 bits without a sign, which has no negative.
-                let form = self.pick(&["(-(int64)§)", "(~(int64)§)", "(+§)"]).unwrap_or("(~(int64)§)");
+                // The complement of a literal is one of 64 bits without a sign, which has no negative. `+++$v` would be
+                // read as `++ +$v`.
+                let form = self.pick(&["(-(int64)§)", "(~(int64)§)", "(+ §)"]).unwrap_or("(~(int64)§)");
                 let value = self.number(next);
                 Node::new("number", "1", form, vec![value])
             }
