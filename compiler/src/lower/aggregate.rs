@@ -83,9 +83,14 @@ impl FnLower<'_, '_> {
             Type::Array(_, len) | Type::Str(len) => *len,
             _ => 0,
         };
-        if let ExprKind::Int(n) = index.kind {
+        let text = matches!(base.ty, Type::Str(_));
+        let constant = match index.kind {
+            ExprKind::Int(n) => u32::try_from(n).ok(),
+            _ => None,
+        };
+        if let Some(n) = constant.filter(|n| (!text || *n == 0) && (*n < len || len == 0)) {
             let loc = self.place(base);
-            let offset = u32::try_from(n).ok().filter(|n| *n < len || len == 0).and_then(|n| n.checked_mul(stride));
+            let offset = n.checked_mul(stride);
             if let Some(offset) = offset {
                 return Loc { space: loc.space, mem: loc.mem.at(offset) };
             }
@@ -103,6 +108,13 @@ impl FnLower<'_, '_> {
         let (inside, end) = (self.b.block(), self.b.block());
         self.b.branch_imm(Cond::ULt, n, i64::from(len), inside, end);
         self.b.enter(inside);
+        if text {
+            // Behind the terminator lies what the place was used for before.
+            let length = self.scan_length(loc.mem, constant.map_or(len, |n| n.saturating_add(1).min(len)));
+            let before = self.b.block();
+            self.b.branch(Cond::ULt, n, length, before, end);
+            self.b.enter(before);
+        }
         let bytes = self.b.bin_imm(Ir::Mul, n, i64::from(stride));
         let base = self.b.bin(Ir::Add, loc.mem.base, bytes);
         let element = Loc { space: loc.space, mem: Mem { base, offset: loc.mem.offset } };

@@ -70,8 +70,11 @@ impl FnLower<'_, '_> {
         self.join(end);
     }
 
-    /// Adds one to a bucket, whose bound the verifier must see.
+    /// Adds one to a bucket, whose bound the verifier must see. On paths that no value takes it has derived bounds that
+    /// contradict the bits it knows, and refuses to add such a number to a pointer: a mask makes it forget the bounds.
     fn bump(&mut self, address: Value, bucket: Value, buckets: u32) {
+        let mask = buckets.checked_next_power_of_two().unwrap_or(0).wrapping_sub(1);
+        let bucket = self.b.bin_imm(Ir::And, bucket, i64::from(mask));
         let bucket = self.clamp(bucket, buckets.saturating_sub(1));
         let bytes = self.b.bin_imm(Ir::Shl, bucket, 3);
         let at = self.b.bin(Ir::Add, address, bytes);

@@ -253,7 +253,7 @@ impl Folder {
             // Only the low bits count.
             Some(&Op::Ext(inner, x)) if ext_bits(inner) >= n && !self.is_compared(v) => Folded::Op(Op::Ext(ext, x)),
             // Sign-extended from fewer bits: extending again changes nothing.
-            Some(&Op::Ext(inner, _)) if is_signed(ext) && is_signed(inner) => Folded::Value(v),
+            Some(&Op::Ext(inner, _)) if is_signed(ext) && is_signed(inner) && ext_bits(inner) <= n => Folded::Value(v),
             _ => Folded::Same,
         }
     }
