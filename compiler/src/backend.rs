@@ -43,7 +43,10 @@ pub fn compile(module: &Module) -> Result<Compiled, Diagnostic> {
             return Ok(Compiled { optimised, code, module });
         }
         if stack == 0 {
-            return Err(Diagnostic::internal(format!("a program needs {worst} bytes of stack"), None));
+            // What is left on the stack are values that are needed at the same time, in loops within loops.
+            return Err(Diagnostic::error("too-large", "this script keeps too many values at a time", None)
+                .note(format!("a program needs {worst} bytes of stack for them, and the kernel has {STACK_SIZE}"))
+                .help("keep some of them in maps, or split the work over several probes"));
         }
         stack = stack.saturating_sub((worst - STACK_SIZE).max(32));
     }

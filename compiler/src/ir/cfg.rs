@@ -41,15 +41,44 @@ pub fn successors(func: &Function, block: Block) -> impl DoubleEndedIterator<Ite
     targets.into_iter().flatten()
 }
 
-/// Who goes to a block: one entry per edge, from the blocks in `order` only.
-pub fn predecessors(func: &Function, order: &[Block]) -> IndexVec<Block, Vec<Block>> {
-    let mut preds: IndexVec<Block, Vec<Block>> = vec![Vec::new(); func.blocks.len()].into();
-    for &block in order {
-        for next in successors(func, block) {
-            if let Some(p) = preds.get_mut(next) {
-                p.push(block);
-            }
-        }
+/// Who goes to each block.
+#[derive(Debug)]
+pub struct Predecessors {
+    /// Where the list of each block ends in `blocks`; it begins where the one before ends.
+    ends: IndexVec<Block, u32>,
+    blocks: Vec<Block>,
+}
+
+impl std::ops::Index<Block> for Predecessors {
+    type Output = [Block];
+
+    /// One entry per edge, in the order of the blocks they come from.
+    fn index(&self, block: Block) -> &[Block] {
+        let end = self.ends[block] as usize;
+        let start = block.index().checked_sub(1).map_or(0, |before| self.ends[Block::new(before)] as usize);
+        self.blocks.get(start..end).unwrap_or_default()
     }
-    preds
+}
+
+/// Who goes to a block, from the blocks in `order` only.
+pub fn predecessors(func: &Function, order: &[Block]) -> Predecessors {
+    let edges = || order.iter().flat_map(|&from| successors(func, from).map(move |to| (from, to)));
+    let mut ends: IndexVec<Block, u32> = vec![0; func.blocks.len()].into();
+    for (_, to) in edges() {
+        ends[to] += 1;
+    }
+    // From counts to places: each list is filled from its start, which then has become its end.
+    let mut total = 0;
+    for count in &mut ends {
+        total += std::mem::replace(count, total);
+    }
+    let mut blocks = vec![Block::new(0); total as usize];
+    for (from, to) in edges() {
+        let place = &mut ends[to];
+        if let Some(slot) = blocks.get_mut(*place as usize) {
+            *slot = from;
+        }
+        *place += 1;
+    }
+    Predecessors { ends, blocks }
 }

@@ -14,40 +14,52 @@ pub struct SlotLives {
     indirect: Set,
 }
 
-/// A set of slots.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-struct Set(Vec<u64>);
+/// A set of slots. Few functions have more than fill one word, and there is a set for each value.
+#[derive(Clone, Debug, Default)]
+struct Set {
+    first: u64,
+    more: Vec<u64>,
+}
 
 impl Set {
     fn insert(&mut self, slot: Slot) {
-        let word = slot.index() / 64;
-        if self.0.len() <= word {
-            self.0.resize(word + 1, 0);
+        let bit = 1 << (slot.index() % 64);
+        let Some(word) = (slot.index() / 64).checked_sub(1) else {
+            self.first |= bit;
+            return;
+        };
+        if self.more.len() <= word {
+            self.more.resize(word + 1, 0);
         }
-        if let Some(w) = self.0.get_mut(word) {
-            *w |= 1 << (slot.index() % 64);
+        if let Some(w) = self.more.get_mut(word) {
+            *w |= bit;
         }
     }
     /// Adds all of another set; returns whether that was news.
     fn union(&mut self, other: &Self) -> bool {
-        if self.0.len() < other.0.len() {
-            self.0.resize(other.0.len(), 0);
+        let mut news = other.first & !self.first != 0;
+        self.first |= other.first;
+        if self.more.len() < other.more.len() {
+            self.more.resize(other.more.len(), 0);
         }
-        let mut news = false;
-        for (a, b) in self.0.iter_mut().zip(&other.0) {
+        for (a, b) in self.more.iter_mut().zip(&other.more) {
             news |= *b & !*a != 0;
             *a |= b;
         }
         news
     }
+    fn words(&self) -> impl Iterator<Item = u64> {
+        std::iter::once(self.first).chain(self.more.iter().copied())
+    }
     fn has(&self, slot: Slot) -> bool {
-        self.0.get(slot.index() / 64).is_some_and(|w| w & (1 << (slot.index() % 64)) != 0)
+        self.words().nth(slot.index() / 64).is_some_and(|w| w & (1 << (slot.index() % 64)) != 0)
     }
     fn iter(&self) -> impl Iterator<Item = Slot> {
-        (0..self.0.len() * 64).map(Slot::new).filter(|&s| self.has(s))
+        let bits = |(n, word): (usize, u64)| (0..64).filter(move |b| word & (1 << b) != 0).map(move |b| n * 64 + b);
+        self.words().enumerate().filter(|w| w.1 != 0).flat_map(bits).map(Slot::new)
     }
     fn is_empty(&self) -> bool {
-        self.0.iter().all(|&w| w == 0)
+        self.words().all(|w| w == 0)
     }
 }
 

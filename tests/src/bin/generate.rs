@@ -131,15 +131,17 @@ fn write<'a>(options: &'a Options, judge: &Judge, path: &Path) -> Result<Failure
     let mut out = BufWriter::new(File::create(path).map_err(failed)?);
     let mut failures = Failures::new(options);
     for seed in options.seed..options.seed + options.count {
-        failures.count += 1;
         let text = script(seed).to_string();
         let mut prepared = match judge.prepare(&text) {
             Ok(prepared) => prepared,
             Err(failure) => {
-                failures.keep(seed, &failure, &text)?;
+                if let Some(failure) = failures.count(Err(failure)) {
+                    failures.keep(seed, &failure, &text)?;
+                }
                 continue;
             }
         };
+        failures.count += 1;
         // The object as bytes, the rest as text.
         let object = std::mem::take(&mut prepared.program.object);
         let rest = serde_json::to_vec(&prepared).map_err(|error| error.to_string())?;

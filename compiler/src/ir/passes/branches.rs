@@ -81,7 +81,7 @@ fn implied(func: &mut Function) -> bool {
                 None => {}
             }
         }
-        let learnt = match preds[block].as_slice() {
+        let learnt = match &preds[block] {
             &[pred] => match &func.blocks[pred].term {
                 Some(Terminator::Branch { cond, lhs, rhs, then, otherwise }) if then.block != otherwise.block => {
                     let holds = if then.block == block { Some(*cond) } else { cond.inverted() };
