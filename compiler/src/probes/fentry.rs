@@ -116,6 +116,7 @@ fn check(request: &Request<'_>, function: &str) -> Result<(), ProbeError> {
 /// `fentry:bpf:[id:]name`: functions of BPF programs, by the types that these brought with them.
 fn of_programs(request: &Request<'_>, id: Option<&str>, pattern: &str, exit: bool) -> Resolved {
     let provider = request.provider.name;
+    let id = id.filter(|id| *id != "*");
     if let Some(id) = id.filter(|id| id.parse::<u32>().is_err()) {
         let d = request.invalid(1, format!("`{id}` is not the id of a BPF program"));
         return Err(ProbeError::invalid(d.help(format!("`tapline -l '{provider}:{BPF}:*'` lists them"))));
