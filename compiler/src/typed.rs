@@ -58,6 +58,8 @@ pub struct Limits {
     pub time_series: bool,
     /// Presentation of stacks where the script does not say.
     pub stack_mode: StackMode,
+    /// `ustack` walks by unwind tables.
+    pub ustack_by_tables: bool,
     /// Programs of a script, at most.
     pub max_programs: u64,
 }
@@ -69,6 +71,7 @@ impl Default for Limits {
             max_map_keys: 4096,
             time_series: true,
             stack_mode: StackMode::Bpftrace,
+            ustack_by_tables: false,
             max_programs: 1024,
         }
     }

@@ -1,8 +1,8 @@
-# Builds the small programs that user-side cases trace. Sourced by tests/run; needs gcc, g++, rustc and binutils. All are static:
-# the machines have no libraries.
+# Builds the small programs that user-side cases trace. Sourced by tests/run; needs gcc, g++, rustc and binutils. All but
+# `sorter` are static: the machines have no libraries.
 #
-# NAME is built with optimisation, frame pointers and debug information. Beside it lie, of the C program,
-#   NAME.nofp      without frame pointers          NAME.stripped   without any symbol or debug information
+# NAME is built with optimisation, frame pointers and debug information. Beside it lie NAME.nofp, without frame pointers, and, of the C program,
+#                                                  NAME.stripped   without any symbol or debug information
 #   NAME.nodebug   with symbols only               NAME.split      stripped; its debug information is in NAME.split.debug, by debuglink
 #   NAME.go        with symbols only, and a section as Go's linker makes it
 #   NAME.zlib, NAME.zlib-gnu, NAME.zstd            with packed debug information
@@ -22,7 +22,9 @@ make_programs() {
         cd "$sources"
         gcc "${flags[@]}" "${keep[@]}" -ffile-prefix-map="$sources=/programs" shapes.c -o "$out/shapes"
         gcc "${flags[@]}" "${drop[@]}" -ffile-prefix-map="$sources=/programs" shapes.c -o "$out/shapes.nofp"
+        gcc -O1 -fomit-frame-pointer -Wall sorter.c -o "$out/sorter"
         g++ "${flags[@]}" "${keep[@]}" -ffile-prefix-map="$sources=/programs" zoo.cc -o "$out/zoo"
+        g++ "${flags[@]}" "${drop[@]}" -ffile-prefix-map="$sources=/programs" zoo.cc -o "$out/zoo.nofp"
         cd "$out"
         strip --strip-debug shapes -o shapes.nodebug
         strip shapes -o shapes.stripped
@@ -45,6 +47,7 @@ make_programs() {
         objcopy --add-gnu-debuglink=shapes.split.debug shapes.split
         local rust=(--edition 2024 -C opt-level=1 -C debuginfo=2 -C force-frame-pointers=yes -C target-feature=+crt-static --target x86_64-unknown-linux-gnu)
         rustc "${rust[@]}" --remap-path-prefix "$sources=/programs" "$sources/crate.rs" --crate-name crates -o "$out/crate"
+        rustc "${rust[@]}" -C force-frame-pointers=no --remap-path-prefix "$sources=/programs" "$sources/crate.rs" --crate-name crates -o "$out/crate.nofp"
         rustc "${rust[@]}" -C symbol-mangling-version=v0 --remap-path-prefix "$sources=/programs" "$sources/crate.rs" --crate-name crates -o "$out/crate.v0"
         touch done
     )

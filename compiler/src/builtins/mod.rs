@@ -196,7 +196,7 @@ pub static ROWS: &[Row] = &[
     function("reg", 1..=1, "reg(\"name\")", "contents of a register", process::reg),
     // Stacks and symbols.
     builtin("kstack", 0..=2, "kstack[([mode,] [limit])]", "kernel stack", symbols::kstack),
-    builtin("ustack", 0..=2, "ustack[([mode,] [limit])]", "user stack", symbols::ustack),
+    builtin("ustack", 0..=3, "ustack[([walk,] [mode,] [limit])]", "user stack", symbols::ustack),
     builtin(
         "dw_ustack",
         0..=2,

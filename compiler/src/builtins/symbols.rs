@@ -22,13 +22,24 @@ const MODES: [(&str, StackMode); 4] = [
     ("build_id", StackMode::BuildId),
 ];
 
-fn stack(checker: &mut Checker<'_>, call: &Call<'_>, op: Op) -> Option<Expr> {
+/// Ways to find the callers in a user stack: by the frame pointers that a program keeps, or by its unwind tables.
+const WALKS: [(&str, Op); 2] = [("frame_pointers", Op::UserStack), ("dwarf", Op::UnwoundStack)];
+
+fn stack(checker: &mut Checker<'_>, call: &Call<'_>, mut op: Op) -> Option<Expr> {
     let mut mode = checker.script.limits.stack_mode;
     let mut limit = MAX_FRAMES;
     for arg in call.args {
         if let Some(name) = bare_name(arg) {
+            if let Some((_, walk)) = WALKS.iter().find(|(own, _)| *own == name)
+                && op != Op::KernelStack
+            {
+                op = *walk;
+                continue;
+            }
             let Some((_, found)) = MODES.iter().find(|(own, _)| *own == name) else {
-                let close = similar::closest(name, MODES.iter().map(|(own, _)| *own)).map(str::to_owned);
+                let walks = WALKS.iter().filter(|_| op != Op::KernelStack).map(|(own, _)| *own);
+                let known = MODES.iter().map(|(own, _)| *own).chain(walks);
+                let close = similar::closest(name, known).map(str::to_owned);
                 checker
                     .error("argument", format!("unknown form of stack `{name}`"), arg.span)
                     .note("forms are: bpftrace, perf, raw, build_id")
@@ -51,6 +62,12 @@ fn stack(checker: &mut Checker<'_>, call: &Call<'_>, op: Op) -> Option<Expr> {
         }
         limit = frames.min(MAX_FRAMES);
     }
+    if op == Op::UnwoundStack && checker.target.arch() != Arch::X86_64 {
+        checker
+            .error("unsupported", "stacks are walked by unwind tables on x86_64 only", call.span)
+            .help("`ustack(frame_pointers)` walks the stacks of programs with frame pointers");
+        return None;
+    }
     let user = op != Op::KernelStack;
     Some(call.op(op, Vec::new(), Type::Stack { user, mode, limit }))
 }
@@ -60,16 +77,11 @@ pub(super) fn kstack(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr>
 }
 
 pub(super) fn ustack(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
-    stack(checker, call, Op::UserStack)
+    let walk = if checker.script.limits.ustack_by_tables { Op::UnwoundStack } else { Op::UserStack };
+    stack(checker, call, walk)
 }
 
 pub(super) fn dw_ustack(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
-    if checker.target.arch() != Arch::X86_64 {
-        checker
-            .error("unsupported", "dw_ustack() is there for x86_64 only", call.span)
-            .help("ustack() walks the stacks of programs with frame pointers");
-        return None;
-    }
     stack(checker, call, Op::UnwoundStack)
 }
 

@@ -142,6 +142,7 @@ const VARIABLES: &[(&str, Kind)] = &[
     ("unstable_dw_ustack", Kind::Unused(UNSTABLE)),
     ("unstable_tseries", Kind::Word(UNSTABLE, |s, v| s.limits.time_series = !["error", "0", "false"].contains(&v))),
     ("unstable_typeinfo", Kind::Unused(UNSTABLE)),
+    ("ustack_walk", Kind::Word(&["frame_pointers", "dwarf"], |s, v| s.limits.ustack_by_tables = v == "dwarf")),
     ("use_blazesym", Kind::Unused(BOOLS)),
     ("max_type_res_iterations", Kind::Deprecated),
     ("symbol_source", Kind::Deprecated),
@@ -200,6 +201,7 @@ const MEANINGS: &[(&str, &str, &str)] = &[
     ),
     ("str_trunc_trailer", "..", "what follows a string that was cut"),
     ("unstable_tseries", "enable", "allow `tseries()`"),
+    ("ustack_walk", "frame_pointers", "how `ustack` finds the callers when it does not say so"),
 ];
 
 /// What a variable that has an effect is by itself.

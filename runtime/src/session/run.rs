@@ -304,14 +304,20 @@ impl Session<'_> {
 
     fn release_child(&mut self) -> Result<(), SessionError> {
         let Some(child) = &mut self.child else { return Ok(()) };
-        child.release().map_err(|error| SessionError::Child {
+        let mut written = Ok(());
+        let released = match &mut self.unwinder {
+            // It may be over before its tables would be looked for.
+            Some(unwinder) => {
+                unwinder.add(child.pid());
+                child.release_slowly(|_| written = unwinder.update().map(drop))
+            }
+            None => child.release(),
+        };
+        written.map_err(SessionError::system("write unwind tables"))?;
+        released.map_err(|error| SessionError::Child {
             command: self.options.command.first().map(|c| c.to_string_lossy().into_owned()).unwrap_or_default(),
             error,
-        })?;
-        if let Some(unwinder) = &mut self.unwinder {
-            unwinder.add(child.pid());
-        }
-        Ok(())
+        })
     }
 
     /// Waits and serves until the script, a signal, or the traced process ends it.

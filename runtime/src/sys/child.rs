@@ -4,6 +4,8 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use super::startup::Startup;
+
 /// A descriptor that becomes readable when the process ends; `NotFound`-like errors (`ESRCH`) when there is none.
 pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: no pointers; a descriptor that the kernel has just given us belongs to nobody else.
@@ -20,6 +22,17 @@ pub enum Ending {
     Exited(i32),
     /// By this signal.
     Signalled(i32),
+}
+
+impl Ending {
+    /// As `waitpid` tells it.
+    fn of(status: i32) -> Self {
+        if libc::WIFSIGNALED(status) {
+            Self::Signalled(libc::WTERMSIG(status))
+        } else {
+            Self::Exited(libc::WEXITSTATUS(status))
+        }
+    }
 }
 
 /// A child process; killed when dropped while it runs.
@@ -112,17 +125,29 @@ impl Child {
         if read == 4 { Err(io::Error::from_raw_os_error(errno)) } else { Ok(()) }
     }
 
+    /// The same; `look` is called with its pid while it stands still: once its program is there, and once that begins, with its
+    /// libraries. Where it cannot be stopped it just runs.
+    pub fn release_slowly(&mut self, mut look: impl FnMut(u32)) -> io::Result<()> {
+        let startup = Startup::of(self.pid);
+        self.release()?;
+        let Ok(mut startup) = startup else { return Ok(()) };
+        if startup.at_exec() {
+            look(self.pid());
+            if startup.at_entry() {
+                look(self.pid());
+            }
+        }
+        self.ended = startup.ended.map(Ending::of);
+        Ok(())
+    }
+
     /// How it ended, if it has.
     pub fn try_wait(&mut self) -> Option<Ending> {
         if self.ended.is_none() {
             let mut status = 0;
             // SAFETY: our own child; `status` lives until after the call.
             if unsafe { libc::waitpid(self.pid, &raw mut status, libc::WNOHANG) } == self.pid {
-                self.ended = Some(if libc::WIFSIGNALED(status) {
-                    Ending::Signalled(libc::WTERMSIG(status))
-                } else {
-                    Ending::Exited(libc::WEXITSTATUS(status))
-                });
+                self.ended = Some(Ending::of(status));
             }
         }
         self.ended
@@ -170,6 +195,16 @@ mod tests {
         assert_eq!(child.try_wait(), None);
         child.release().unwrap();
         assert_eq!(wait(&mut child), Ending::Exited(7));
+    }
+
+    #[test]
+    fn stands_still_at_its_entry_with_its_libraries() {
+        let mut child = Child::hold(&argv(&["sh", "-c", "exit 5"])).unwrap();
+        let mut seen = Vec::new();
+        let look = |pid| seen.push(std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap());
+        child.release_slowly(look).unwrap();
+        assert_eq!(wait(&mut child), Ending::Exited(5));
+        assert_eq!(seen.iter().map(|maps| maps.contains("/libc.so")).collect::<Vec<_>>(), [false, true]);
     }
 
     #[test]

@@ -14,4 +14,5 @@ pub mod perf;
 pub mod perf_ring;
 pub mod poll;
 pub mod privilege;
+pub mod startup;
 pub mod time;
