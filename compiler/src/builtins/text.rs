@@ -92,18 +92,20 @@ pub(super) fn str(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
 
 pub(super) fn buf(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     let limit = checker.script.limits.max_strlen;
+    let length = match call.arg(1) {
+        Some(arg) => Some(checker.number_arg("buf", arg)?),
+        None => None,
+    };
     let value = match call.arg(0)? {
-        // Zero bytes of a literal count here.
+        // Zero bytes of a literal count here, and more of them follow up to the length.
         ast::Expr { kind: ast::ExprKind::Str(bytes), span } => {
-            let all: Vec<u8> = bytes.iter().copied().chain([0]).collect();
+            let mut all: Vec<u8> = bytes.iter().copied().chain([0]).collect();
+            let wanted = length.as_ref().and_then(constant_number).map_or(0, |n| u32::try_from(n).unwrap_or(limit));
+            all.resize(all.len().max(wanted.min(limit) as usize), 0);
             let ty = Type::Array(Rc::new(CHAR), u32::try_from(all.len()).unwrap_or(u32::MAX));
             Some(Expr { kind: ExprKind::Str(all.into()), ty, span: *span })
         }
         arg => checker.value_expr(arg),
-    };
-    let length = match call.arg(1) {
-        Some(arg) => Some(checker.number_arg("buf", arg)?),
-        None => None,
     };
     let value = value?;
     let own = match &value.ty {
