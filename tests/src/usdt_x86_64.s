@@ -29,12 +29,19 @@ workload_tock_semaphore:
     .2byte 0
     .popsection
 
+    .pushsection .data.workload_numbers, "aw", "progbits"
+    .balign 8
+workload_numbers:
+    .4byte 11, 22, 33
+    .popsection
+
     .pushsection .text.workload_tick, "ax", "progbits"
     .globl workload_tick
     .type workload_tick, @function
 workload_tick:
     movzwl workload_tock_semaphore(%rip), %eax
     leaq _.stapsdt.base(%rip), %r11
+    leaq workload_numbers(%rip), %r11
     movl $2, %ecx
     movl $0x1234, %r8d
 .Lworkload_tick_place:
@@ -45,5 +52,5 @@ workload_tick:
     .size workload_tick, . - workload_tick
     .popsection
 
-NOTE .Lworkload_tick_place, 0, tick, "-4@%edi 8@%rsi 8@8(%rdx) 8@(%rdx,%rcx,8) -4@$-7 1@%r8b 2@%r8w 4@%edi 8f@%xmm0 8@somewhere(%rip)"
+NOTE .Lworkload_tick_place, 0, tick, "-4@%edi 8@%rsi 8@8(%rdx) 8@(%rdx,%rcx,8) -4@$-7 1@%r8b 2@%r8w 4@%edi 8f@%xmm0 8@somewhere(%rip) 4@workload_numbers(%rip) 4@workload_numbers+8(%rip)"
 NOTE .Lworkload_tock_place, workload_tock_semaphore, tock, "2@%ax"

@@ -1,9 +1,11 @@
 //! The notes that say where a program can be traced (`.note.stapsdt`, as `sys/sdt.h` writes them). The file can be hostile:
 //! it belongs to whoever runs it.
 
+use std::cell::LazyCell;
+use std::collections::HashMap;
 use std::path::Path;
 
-use object::read::{Object, ObjectSection, ReadCache};
+use object::read::{Object, ObjectSection, ObjectSymbol, ReadCache};
 use tapline_compiler::target::UsdtProbe;
 
 use crate::symbols::elf::{ElfError, Segments, open};
@@ -33,22 +35,46 @@ pub fn load(path: &Path) -> Result<Vec<UsdtProbe>, ElfError> {
     let base = parsed.section_by_name(BASE_SECTION).map(|section| section.address());
     let segments = Segments::of(&parsed);
     let offset_of = |address| segments.offset_of(address);
+    let variables = LazyCell::new(|| -> HashMap<&str, u64> {
+        let symbols = parsed.dynamic_symbols().chain(parsed.symbols()).filter(ObjectSymbol::is_definition);
+        symbols.filter_map(|symbol| Some((symbol.name().ok()?, symbol.address()))).collect()
+    });
     let mut probes: Vec<UsdtProbe> = notes(section.data().map_err(malformed)?)
         .filter_map(|note| {
             // The whole file was moved by as much as the base section was.
             let moved = base.map_or(0, |base| base.wrapping_sub(note.base));
-            let offset = offset_of(note.address.wrapping_add(moved))?;
+            let place = note.address.wrapping_add(moved);
+            let offset = offset_of(place)?;
             let semaphore = match note.semaphore {
                 0 => 0,
                 address => offset_of(address.wrapping_add(moved))?,
             };
-            Some(UsdtProbe { provider: note.provider, name: note.name, offset, semaphore, arguments: note.arguments })
+            let arguments = with_distances(&note.arguments, |name| Some(variables.get(name)?.wrapping_sub(place)));
+            Some(UsdtProbe { provider: note.provider, name: note.name, offset, semaphore, arguments })
         })
         .take(MOST)
         .collect();
     probes.sort_unstable();
     probes.dedup();
     Ok(probes)
+}
+
+/// The end of an operand that lies at a distance from the instruction: that of a variable of the program.
+const RELATIVE: &str = "(%rip)";
+
+/// Arguments with the distance of each variable from the probe in place of its name: `4@counter+4(%rip)` becomes
+/// `4@8192+4(%rip)`. A name that is not known stays.
+fn with_distances(arguments: &str, distance: impl Fn(&str) -> Option<u64>) -> String {
+    let word = |word: &str| {
+        let (size, operand) = word.split_once('@')?;
+        let place = operand.strip_suffix(RELATIVE)?;
+        let (name, rest) = place.split_at(place.find(['+', '-']).unwrap_or(place.len()));
+        Some(format!("{size}@{}{rest}{RELATIVE}", distance(name)?.cast_signed()))
+    };
+    if !arguments.contains(RELATIVE) {
+        return arguments.to_owned();
+    }
+    arguments.split(' ').map(|text| word(text).unwrap_or_else(|| text.to_owned())).collect::<Vec<_>>().join(" ")
 }
 
 /// A note as it stands in the file.
@@ -137,6 +163,19 @@ mod tests {
         let first = found.first().unwrap();
         assert_eq!((first.address, first.base, first.semaphore), (0x1000, 0x2000, 0x3000));
         assert_eq!((first.provider.as_str(), first.arguments.as_str()), ("app", "-4@%edi 8@%rsi"));
+    }
+
+    #[test]
+    fn variables_are_told_by_their_distance() {
+        let distance = |name: &str| match name {
+            "counter" => Some(0x2000),
+            "before" => Some(0x100u64.wrapping_neg()),
+            _ => None,
+        };
+        let told = |arguments| with_distances(arguments, distance);
+        assert_eq!(told("4@counter(%rip) -8@before+4(%rip)"), "4@8192(%rip) -8@-256+4(%rip)");
+        assert_eq!(told("8@counter-8(%rip) 4@%eax"), "8@8192-8(%rip) 4@%eax");
+        assert_eq!(told("8@other(%rip) counter(%rip) @(%rip)"), "8@other(%rip) counter(%rip) @(%rip)");
     }
 
     #[test]

@@ -119,6 +119,8 @@ fn x86_64(operand: &str, regs: &Registers) -> Option<Source> {
     let register = |text: &str| x86_64_register(text.strip_prefix('%')?, regs);
     let base = match parts.next()? {
         "" => None,
+        // Of a variable: whoever reads the note has put its distance from the probe in place of its name.
+        "%rip" => Some(regs.ip),
         text => Some(register(text)?),
     };
     let index = match parts.next() {
@@ -239,7 +241,8 @@ mod tests {
         assert_eq!(x86("4@8(%rax,%rcx,4)"), Some(memory(Some(80), Some((88, 4)), 8)));
         assert_eq!(x86("4@(%rax,%rcx)"), Some(memory(Some(80), Some((88, 1)), 0)));
         assert_eq!(x86("4@(,%rcx,8)"), Some(memory(None, Some((88, 8)), 0)));
-        assert_eq!(x86("8@counter(%rip)"), None, "symbols are not looked up");
+        assert_eq!(x86("8@8192+4(%rip)"), Some(memory(Some(128), None, 8196)));
+        assert_eq!(x86("8@counter(%rip)"), None, "a variable that the program does not have");
     }
 
     #[test]
