@@ -93,7 +93,9 @@ impl Checker<'_> {
                 next += 1;
                 let kind = self.kind(probe, point, own_name);
                 let filter = self.filter(point);
-                if !own_name && !kind.is_single() && probe.points.len() > 1 {
+                // Threads that begin later inherit a watchpoint, but not its cookie.
+                let alone = kind.is_single() || matches!(point.desc.attach, Attach::Watchpoint { .. });
+                if !own_name && !alone && probe.points.len() > 1 {
                     let likeness = Likeness {
                         kind,
                         filter,

@@ -84,6 +84,10 @@ pub fn breakpoint(scope: Scope, address: u64, length: u64, mode: u32) -> io::Res
     attrs.bp_type = mode;
     attrs.__bindgen_anon_3.bp_addr = address;
     attrs.__bindgen_anon_4.bp_len = if mode == EXECUTE { size_of::<libc::c_long>() as u64 } else { length };
+    // Debug registers belong to a thread: those that begin later get it from the one that makes them.
+    let threads = u64::from(matches!(scope, Scope::Process(_)));
+    attrs.set_inherit(threads);
+    attrs.set_inherit_thread(threads);
     builder.sample_period(1);
     open(builder)
 }

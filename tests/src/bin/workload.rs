@@ -55,6 +55,7 @@ usage: workload [--wait] [--quiet] [--comm NAME] [--cgroup PATH] SUBCOMMAND [ARG
                                 workload_point({x: 7, y: -9}), workload_nest(DEPTH)
   call-cpp N                    call a function N times that C++ knows as tapline::seven(int), with 7
   call-touch N                  change the eight bytes at `watched` N times
+  touch-threads N               N threads, one after the other, each changing the eight bytes at `watched` once
   call-usdt N                   pass N times the usdt probes tapline:tick and tapline:tock
   call-sort N                   N times sort three numbers with qsort, whose comparison calls workload_add
   then: several subcommands in one run, separated by the word `then`
@@ -121,7 +122,7 @@ fn prepare(args: &[String], truth: &Truth) -> Outcome<Prepared> {
             truth.say("add_address", format_args!("{:#x}", sys::add_address()));
             Ok(Prepared::Nothing)
         }
-        "call-touch" => {
+        "call-touch" | "touch-threads" => {
             truth.say("watched", format_args!("{:#x}", sys::watched_address()));
             Ok(Prepared::Nothing)
         }
@@ -358,6 +359,12 @@ fn act(args: &[String], prepared: Prepared, truth: &Truth) -> Outcome<u8> {
             let id = i32::try_from(child.id()).map_err(|_| "pid is too large")?;
             sys::kill(id, libc::SIGINT).map_err(failed("kill"))?;
             child.wait().map_err(failed("wait"))?;
+        }
+        ("touch-threads", _) => {
+            for index in 0..number(args, 1, "N")? {
+                let changed = std::thread::spawn(move || sys::workload_touch(i64::try_from(index).unwrap_or(0)));
+                changed.join().map_err(|_| "a thread failed")?;
+            }
         }
         ("threads", _) => {
             let count = number(args, 1, "N")?;
