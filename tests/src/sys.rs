@@ -272,3 +272,43 @@ pub fn page_at(address: usize, contents: &[u8; 4096]) -> io::Result<()> {
     unsafe { page.cast::<[u8; 4096]>().write(*contents) };
     Ok(())
 }
+
+/// A function that was made while running.
+pub struct Generated {
+    /// Where it lies.
+    pub address: usize,
+    /// Its bytes.
+    pub len: usize,
+    /// The function.
+    pub call: extern "C" fn() -> i64,
+}
+
+/// Makes a function that calls getpid, as a JIT would.
+#[cfg(target_arch = "x86_64")]
+pub fn generate_getpid() -> io::Result<Generated> {
+    // push %rbp; mov %rsp, %rbp; mov $39, %eax; syscall; pop %rbp; ret
+    const CODE: [u8; 13] = [0x55, 0x48, 0x89, 0xe5, 0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0x5d, 0xc3];
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let size = 4096;
+    // SAFETY: a fresh mapping, wherever the kernel likes.
+    let page = unsafe { libc::mmap(std::ptr::null_mut(), size, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
+    if page == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the page is writable, longer than the code, and nobody else's; then it is never written again.
+    unsafe {
+        page.cast::<[u8; CODE.len()]>().write(CODE);
+        if libc::mprotect(page, size, libc::PROT_READ | libc::PROT_EXEC) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    // SAFETY: what lies there is a whole function of this type, and stays.
+    let call = unsafe { std::mem::transmute::<*mut libc::c_void, extern "C" fn() -> i64>(page) };
+    Ok(Generated { address: page as usize, len: CODE.len(), call })
+}
+
+/// The code is that of another processor.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn generate_getpid() -> io::Result<Generated> {
+    Err(io::ErrorKind::Unsupported.into())
+}

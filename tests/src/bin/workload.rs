@@ -49,6 +49,7 @@ usage: workload [--wait] [--quiet] [--comm NAME] [--cgroup PATH] SUBCOMMAND [ARG
   getpid N                      N getpid calls
   kill N SIGNAL                 send SIGNAL (a number) to itself N times, ignored
   faults N                      touch N fresh pages
+  jit N                         make a function, tell its name in /tmp/perf-PID.map, call it N times: each calls getpid
   threads N                     N threads, each calling getpid once
   call-add N / call-mix N / call-greet N TEXT / call-point N / call-nest DEPTH
                                 call the functions workload_add(i, 2*i), workload_mix(1..8), workload_greet(TEXT, 3),
@@ -67,6 +68,7 @@ enum Prepared {
     Listener(TcpListener),
     File(File),
     Threads,
+    Generated(sys::Generated),
     Beside(Child),
 }
 
@@ -188,6 +190,12 @@ fn prepare(args: &[String], truth: &Truth) -> Outcome<Prepared> {
             Ok(Prepared::Beside(child))
         }
         "threads" => Ok(Prepared::Threads),
+        "jit" => {
+            let function = sys::generate_getpid().map_err(failed("mmap"))?;
+            let line = format!("{:x} {:x} generated::getpid\n", function.address, function.len);
+            std::fs::write(format!("/tmp/perf-{}.map", std::process::id()), line).map_err(failed("the perf map"))?;
+            Ok(Prepared::Generated(function))
+        }
         _ => Ok(Prepared::Nothing),
     }
 }
@@ -359,6 +367,11 @@ fn act(args: &[String], prepared: Prepared, truth: &Truth) -> Outcome<u8> {
             let id = i32::try_from(child.id()).map_err(|_| "pid is too large")?;
             sys::kill(id, libc::SIGINT).map_err(failed("kill"))?;
             child.wait().map_err(failed("wait"))?;
+        }
+        ("jit", Prepared::Generated(function)) => {
+            for _ in 0..number(args, 1, "N")? {
+                std::hint::black_box((function.call)());
+            }
         }
         ("touch-threads", _) => {
             for index in 0..number(args, 1, "N")? {
