@@ -75,6 +75,11 @@ pub(super) fn comm(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
         return Some(call.op(Op::Comm, Vec::new(), Type::COMM));
     };
     let pid = checker.number_arg("comm", arg)?;
+    // Which functions of the kernel it may call depends on the program, and a function serves several.
+    if checker.unit.function.is_some() {
+        checker.outside_probe("comm(pid)", span);
+        return None;
+    }
     let (Some(acquire), Some(release)) = (checker.kernel_function(ACQUIRE), checker.kernel_function(RELEASE)) else {
         checker
             .error("kernel-feature", format!("this kernel does not let this probe call `{ACQUIRE}`"), span)

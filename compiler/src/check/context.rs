@@ -60,7 +60,7 @@ impl Checker<'_> {
     }
 
     /// The refusal of what belongs to a probe in a function, which serves all of them.
-    fn outside_probe(&mut self, builtin: &str, span: Span) {
+    pub(crate) fn outside_probe(&mut self, builtin: &str, span: Span) {
         self.error("not-available-here", format!("`{builtin}` is not available in a function"), span)
             .label("a function has no attach point")
             .help("pass it as an argument");
