@@ -82,6 +82,24 @@ b2():
     insta::assert_snapshot!(listing("tracepoint", body, each(fold::fold)));
 }
 
+/// What is compared is not looked through; that it has a sign already says nothing of fewer bits.
+#[test]
+fn fold_keeps_narrower_extensions_of_what_is_compared() {
+    let body = "b0(v0):
+    v1 = load 2, v0, 8
+    v2 = sext16 v1
+    v3 = sext8 v2
+    v4 = sext32 v2
+    v5 = const 1
+    branch eq v2, v5, b1(v3), b1(v4)
+b1(v6):
+    return v6";
+    let text = listing("tracepoint", body, each(fold::fold));
+    let (_, folded) = text.split_once("=>").unwrap();
+    assert!(folded.contains("v3 = sext8 v2"), "{folded}");
+    assert!(!folded.contains("sext32"), "{folded}");
+}
+
 #[test]
 fn gvn_shares_what_dominates() {
     let body = "b0(v0):
