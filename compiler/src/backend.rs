@@ -28,8 +28,7 @@ pub struct Compiled {
 }
 
 /// Optimises, and generates machine code. Local memory moves off the stack until everything fits.
-pub fn compile(module: &Module) -> Result<Compiled, Diagnostic> {
-    let mut optimised = module.clone();
+pub fn compile(mut optimised: Module) -> Result<Compiled, Diagnostic> {
     passes::optimise(&mut optimised)?;
     let mut stack = STACK_SIZE - SPILL_RESERVE;
     loop {
@@ -60,7 +59,7 @@ fn deepest(module: &Module, code: &Code) -> u32 {
     for _ in 0..module.functions.len() {
         let mut changed = false;
         for (id, func) in module.functions.enumerate() {
-            let own = code.functions.iter().find(|f| f.id == id).map_or(0, |f| f.stack);
+            let own = code.functions.get(crate::index::Id::index(id)).map_or(0, |f| f.stack);
             let callees = func.blocks.iter().flat_map(|b| &b.insts).filter_map(|inst| match inst.op {
                 Op::CallSub(f, _) | Op::FuncAddr(f) => depth.get(f).copied(),
                 _ => None,
@@ -102,14 +101,13 @@ pub fn assemble(compiled: &Compiled, mut manifest: Manifest, lines: &dyn LineTab
 
 /// A lowered script to its program, in one step.
 pub fn backend(lowered: Lowered, sources: &SourceMap) -> Result<Program, Diagnostic> {
-    assemble(&compile(&lowered.module)?, lowered.manifest, sources)
+    assemble(&compile(lowered.module)?, lowered.manifest, sources)
 }
 
 impl LineTable for SourceMap {
     fn line(&self, span: tapline_grammar::span::Span) -> Option<Line<'_>> {
         let file = self.file(span.file)?;
-        let location = self.location(span)?;
-        let index = file.line_index(span.start as usize);
-        Some(Line { file: file.name(), line: location.line, column: location.column, text: file.line(index)? })
+        let (index, column) = file.place(span.start as usize)?;
+        Some(Line { file: file.name(), line: index as u32 + 1, column, text: file.line(index)? })
     }
 }

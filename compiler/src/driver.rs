@@ -188,11 +188,14 @@ impl Run<'_> {
                 return None;
             }
         };
-        let compiled = match backend::compile(&lowered.module) {
+        // What the optimiser or the code generator did not like is worth seeing.
+        let before = self.input.stages.contains(&Stage::Ir).then(|| lowered.module.clone());
+        let compiled = match backend::compile(lowered.module) {
             Ok(compiled) => compiled,
             Err(d) => {
-                // What the optimiser or the code generator did not like is worth seeing.
-                self.show(Stage::Ir, || lowered.module.to_string());
+                if let Some(module) = before {
+                    self.show(Stage::Ir, || module.to_string());
+                }
                 self.out.diagnostics.push(d);
                 return None;
             }

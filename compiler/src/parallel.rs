@@ -10,24 +10,31 @@ const WORTH_IT: usize = 24;
 const MOST_THREADS: usize = 8;
 
 /// What `work` makes of each item, in the items' order.
-pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(usize, &T) -> R + Sync) -> Vec<R> {
-    let threads = threads_for(items.len());
+pub fn map<T: Send, R: Send>(items: impl ExactSizeIterator<Item = T>, work: impl Fn(usize, T) -> R + Sync) -> Vec<R> {
+    let count = items.len();
+    let threads = threads_for(count);
+    let items = items.enumerate();
     if threads == 1 {
-        return items.iter().enumerate().map(|(at, item)| work(at, item)).collect();
+        return items.map(|(at, item)| work(at, item)).collect();
     }
     // Neighbours are alike; whoever takes every n-th gets a fair share.
-    let share = |first: usize| {
-        items.iter().enumerate().skip(first).step_by(threads).map(|(at, item)| work(at, item)).collect::<Vec<R>>()
-    };
-    let shares: Vec<Vec<R>> = thread::scope(|scope| {
-        let share = &share;
-        let others: Vec<_> = (1..threads).map(|first| scope.spawn(move || share(first))).collect();
-        let own = share(0);
+    let mut shares: Vec<Vec<(usize, T)>> = (0..threads).map(|_| Vec::with_capacity(count.div_ceil(threads))).collect();
+    for (at, item) in items {
+        if let Some(share) = shares.get_mut(at % threads) {
+            share.push((at, item));
+        }
+    }
+    let do_share = |share: Vec<(usize, T)>| share.into_iter().map(|(at, item)| work(at, item)).collect::<Vec<R>>();
+    let do_share = &do_share;
+    let done: Vec<Vec<R>> = thread::scope(|scope| {
+        let own = shares.pop().unwrap_or_default();
+        let others: Vec<_> = shares.into_iter().map(|share| scope.spawn(move || do_share(share))).collect();
+        let own = do_share(own);
         let joined = others.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        std::iter::once(own).chain(joined).collect()
+        joined.chain(std::iter::once(own)).collect()
     });
-    let mut shares: Vec<_> = shares.into_iter().map(Vec::into_iter).collect();
-    (0..items.len()).filter_map(|at| shares.get_mut(at % threads)?.next()).collect()
+    let mut done: Vec<_> = done.into_iter().map(Vec::into_iter).collect();
+    (0..count).filter_map(|at| done.get_mut(at % threads)?.next()).collect()
 }
 
 fn threads_for(items: usize) -> usize {
@@ -43,7 +50,10 @@ mod tests {
         for count in [0, 1, 23, 24, 25, 1000] {
             let items: Vec<usize> = (0..count).collect();
             let expected: Vec<usize> = items.iter().map(|n| n * 3).collect();
-            assert_eq!(map(&items, |at, n| n * 2 + at), expected);
+            assert_eq!(map(items.iter(), |at, n| n * 2 + at), expected);
+            let mut changed = items.clone();
+            map(changed.iter_mut(), |at, n| *n += 2 * at);
+            assert_eq!(changed, expected);
         }
     }
 }

@@ -67,6 +67,13 @@ impl SourceFile {
     pub fn line(&self, index: usize) -> Option<&str> {
         self.text.get(self.line_range(index)?).map(|l| l.trim_end_matches(['\n', '\r']))
     }
+    /// The line of a byte offset, from 0, and the column, in characters and from 1.
+    pub fn place(&self, byte: usize) -> Option<(usize, u32)> {
+        let byte = self.floor(byte);
+        let line = self.line_index(byte);
+        let start = self.line_range(line)?.start;
+        Some((line, self.text.get(start..byte)?.chars().count() as u32 + 1))
+    }
     /// The nearest character boundary at or before a byte offset, inside the text.
     pub fn floor(&self, byte: usize) -> usize {
         let mut at = byte.min(self.text.len());
@@ -111,11 +118,8 @@ impl SourceMap {
     /// Where a span begins.
     pub fn location(&self, span: Span) -> Option<Location> {
         let file = self.file(span.file)?;
-        let byte = file.floor(span.start as usize);
-        let line = file.line_index(byte);
-        let start = file.line_range(line)?.start;
-        let column = file.text.get(start..byte)?.chars().count() + 1;
-        Some(Location { file: file.name.clone(), line: line as u32 + 1, column: column as u32 })
+        let (line, column) = file.place(span.start as usize)?;
+        Some(Location { file: file.name.clone(), line: line as u32 + 1, column })
     }
     /// `file:line:column` of a span's beginning; empty for a file that is not in the map.
     pub fn position(&self, span: Span) -> String {

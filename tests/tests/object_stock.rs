@@ -107,7 +107,7 @@ impl LineTable for Lines {
 fn build(text: &str) -> (Vec<u8>, Module) {
     let module = parse::parse(text).unwrap();
     verify::verify(&module).unwrap();
-    let compiled = backend::compile(&module).unwrap();
+    let compiled = backend::compile(module).unwrap();
     verify::verify(&compiled.module).unwrap();
     (object::emit(&compiled.code, &compiled.module, &Lines).unwrap(), compiled.module)
 }

@@ -49,7 +49,7 @@ fn kernel_agrees_with_interpreter() {
         verify::verify(&module).unwrap();
         let context = context(seed);
         let expected = interpret(&module, &context);
-        let compiled = backend::compile(&module).unwrap();
+        let compiled = backend::compile(module.clone()).unwrap();
         let elf = object::emit(&compiled.code, &compiled.module, &()).unwrap();
         let outcome = match kernel.run(&elf, &context) {
             Ok(r) => r,
@@ -67,7 +67,7 @@ impl Kernel {
     fn new() -> Result<Self, aya::EbpfError> {
         let mut kernel = Self { loader: aya::EbpfLoader::new() };
         let module = generate::module(0);
-        let compiled = backend::compile(&module).unwrap();
+        let compiled = backend::compile(module).unwrap();
         let elf = object::emit(&compiled.code, &compiled.module, &()).unwrap();
         kernel.loader.load(&elf)?;
         Ok(kernel)

@@ -73,7 +73,7 @@ pub enum RelocKind {
 
 /// Generates code for all functions of a module.
 pub fn compile(module: &Module) -> Result<Code, Diagnostic> {
-    let functions = parallel::map(module.functions.as_slice(), |at, func| {
+    let functions = parallel::map(module.functions.iter(), |at, func| {
         let selected = select::select(func)?;
         let homes = regalloc::allocate(&selected);
         emit::emit(FuncId::new(at), func, &selected, &homes)

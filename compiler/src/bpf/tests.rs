@@ -124,7 +124,7 @@ fn a_program_too_large_for_the_stack_gets_scratch() {
     let body =
         format!("{slots}b0(v0):\n    v1 = load 8, v0, 8\n    v110 = call ktime_get_ns()\n{fill}{reads}    return v150");
     let text = format!("{HEAD}\nfn0 = function p0 program tracepoint {{\n{body}\n}}\n");
-    let compiled = backend::compile(&parse::parse(&text).unwrap()).unwrap();
+    let compiled = backend::compile(parse::parse(&text).unwrap()).unwrap();
     assert!(compiled.code.functions.iter().all(|f| f.stack <= bpf::frame::STACK_SIZE));
     let scratch = compiled.module.maps.iter().find(|m| m.symbol == "scratch").unwrap();
     assert!(scratch.value_size >= 40 * 16 - bpf::frame::STACK_SIZE, "{scratch:?}");

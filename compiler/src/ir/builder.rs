@@ -416,15 +416,13 @@ fn remove_unreachable(func: &mut Function) {
         }
         work.extend(targets(func.blocks[b].term.as_ref()).map(|t| t.block));
     }
-    let mut renumber = Table::default();
+    let mut renumber: IndexVec<Block, Option<Block>> = IndexVec::new();
     let mut kept = IndexVec::new();
-    for (old, data) in std::mem::take(&mut func.blocks).into_vec().into_iter().enumerate() {
-        if seen.get(old).copied().unwrap_or(false) {
-            renumber.insert(Block(old as u32), kept.push(data));
-        }
+    for (data, reached) in std::mem::take(&mut func.blocks).into_vec().into_iter().zip(seen) {
+        renumber.push(reached.then(|| kept.push(data)));
     }
     let fix = |t: &mut Target| {
-        if let Some(&new) = renumber.get(&t.block) {
+        if let Some(&Some(new)) = renumber.get(t.block) {
             t.block = new;
         }
     };

@@ -14,12 +14,12 @@ pub fn reverse_post_order(func: &Function) -> Vec<Block> {
     }
     seen[entry] = true;
     // `then` is visited last, and so comes first.
-    let mut stack = vec![(entry, successors(func, entry).rev())];
-    while let Some((block, pending)) = stack.last_mut() {
-        if let Some(next) = pending.next() {
+    let mut stack = vec![(entry, targets(func, entry))];
+    while let Some((block, [then, otherwise])) = stack.last_mut() {
+        if let Some(next) = otherwise.take().or_else(|| then.take()) {
             if seen.get(next) == Some(&false) {
                 seen[next] = true;
-                stack.push((next, successors(func, next).rev()));
+                stack.push((next, targets(func, next)));
             }
         } else {
             order.push(*block);
@@ -32,13 +32,15 @@ pub fn reverse_post_order(func: &Function) -> Vec<Block> {
 
 /// Where a block goes, `then` first.
 pub fn successors(func: &Function, block: Block) -> impl DoubleEndedIterator<Item = Block> + use<> {
-    let term = func.blocks.get(block).and_then(|b| b.term.as_ref());
-    let targets = match term {
+    targets(func, block).into_iter().flatten()
+}
+
+fn targets(func: &Function, block: Block) -> [Option<Block>; 2] {
+    match func.blocks.get(block).and_then(|b| b.term.as_ref()) {
         Some(Terminator::Jump(t)) => [Some(t.block), None],
         Some(Terminator::Branch { then, otherwise, .. }) => [Some(then.block), Some(otherwise.block)],
         Some(Terminator::Return(_)) | None => [None, None],
-    };
-    targets.into_iter().flatten()
+    }
 }
 
 /// Who goes to each block.

@@ -68,17 +68,23 @@ impl Dominators {
 
     /// The blocks in an order in which each comes after its dominator, with its depth in the tree.
     pub fn preorder(&self) -> Vec<(Block, usize)> {
-        let mut children: IndexVec<Block, Vec<Block>> = vec![Vec::new(); self.idom.len()].into();
-        for &b in self.order.iter().rev() {
+        // The children of each block as a list: the last of them, and for each the one before.
+        let mut last: IndexVec<Block, Option<Block>> = vec![None; self.idom.len()].into();
+        let mut before = last.clone();
+        for &b in &self.order {
             if let Some(p) = self.parent(b) {
-                children[p].push(b);
+                before[b] = last[p].replace(b);
             }
         }
         let mut out = Vec::with_capacity(self.order.len());
         let mut stack: Vec<(Block, usize)> = self.order.first().map(|&b| (b, 0)).into_iter().collect();
         while let Some((b, depth)) = stack.pop() {
             out.push((b, depth));
-            stack.extend(children[b].iter().map(|&c| (c, depth + 1)));
+            let mut child = last[b];
+            while let Some(c) = child {
+                stack.push((c, depth + 1));
+                child = before[c];
+            }
         }
         out
     }

@@ -2,9 +2,29 @@
 
 use tapline_grammar::span::Span;
 
+use crate::index::IndexVec;
+
 use super::{Block, BlockData, Function, Inst, Op, Slot, SlotData, Target, Terminator, Value, ValueData};
 
 impl Function {
+    /// The function without its code: what its callers need to know.
+    #[must_use]
+    pub fn declaration(&self) -> Self {
+        let entry = BlockData {
+            params: self.blocks.iter().next().map(|b| b.params.clone()).unwrap_or_default(),
+            ..BlockData::default()
+        };
+        Self {
+            symbol: self.symbol.clone(),
+            kind: self.kind.clone(),
+            blocks: vec![entry].into(),
+            values: IndexVec::new(),
+            slots: IndexVec::new(),
+            span: self.span,
+            missed_counter: self.missed_counter,
+        }
+    }
+
     /// A new value without a definition yet.
     pub fn new_value(&mut self) -> Value {
         self.values.push(ValueData::default())

@@ -1,4 +1,4 @@
-//! `while` and `for ($i : a..b)`. A loop of few constant rounds stays in the program, where the verifier walks every one of them;
+//! `while` and `for ($i : a..b)`. A small loop of few constant rounds stays in the program, where the verifier walks every one of them;
 //! all others become callbacks of `bpf_loop`, which the verifier walks once. Where that helper is missing, or callbacks are nested too
 //! deep, a loop in the program gets a bound. No loop ends in silence: a bound that was reached is counted.
 
@@ -13,6 +13,9 @@ const LOOP_BOUND: i64 = 1000;
 
 /// Rounds that the verifier is made to walk for the sake of speed, over all loops in each other.
 const INLINE_ROUNDS: i64 = 32;
+
+/// Statements and expressions in all those rounds: each branch among them is one that the verifier may have to follow twice a round.
+const INLINE_NODES: i64 = 512;
 
 /// `BPF_MAX_LOOPS`: rounds of one call of `bpf_loop`.
 const MOST_ROUNDS: i64 = 1 << 23;
@@ -46,7 +49,10 @@ impl FnLower<'_, '_> {
             (ExprKind::Int(a), ExprKind::Int(b)) => b.checked_sub(*a).map(|n| n.max(1)),
             _ => None,
         };
-        let inline = rounds.filter(|n| n.saturating_mul(self.rounds) <= INLINE_ROUNDS);
+        let inline = rounds.filter(|n| {
+            let walks = n.saturating_mul(self.rounds);
+            walks <= INLINE_ROUNDS && walks.saturating_mul(nodes(body)) <= INLINE_NODES
+        });
         if inline.is_some() || !self.may_call_back() {
             return self.range_inline(var, start, end, body, inline);
         }
@@ -184,4 +190,14 @@ impl FnLower<'_, '_> {
         self.rounds = outside;
         self.join(next);
     }
+}
+
+/// Statements and expressions in a block.
+fn nodes(block: &Block) -> i64 {
+    let mut count = 0;
+    block.any(&mut |_| {
+        count += 1;
+        false
+    });
+    count
 }

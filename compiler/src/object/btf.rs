@@ -1,7 +1,7 @@
 //! Writes the `.BTF` and `.BTF.ext` sections: map definitions, function signatures, and which instruction comes from which line
 //! of the script. Format: `Documentation/bpf/btf.rst`.
 
-use std::collections::HashMap;
+use crate::index::Table;
 
 const MAGIC: u16 = 0xeb9f;
 const HEADER: u32 = 24;
@@ -59,12 +59,12 @@ pub struct Btf {
     /// By id, which begin with 1; void where a reserved one was never defined.
     records: Vec<Vec<u32>>,
     strings: Vec<u8>,
-    interned: HashMap<String, u32>,
+    interned: Table<String, u32>,
 }
 
 impl Default for Btf {
     fn default() -> Self {
-        Self { records: Vec::new(), strings: vec![0], interned: HashMap::new() }
+        Self { records: Vec::new(), strings: vec![0], interned: Table::default() }
     }
 }
 

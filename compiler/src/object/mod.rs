@@ -24,8 +24,6 @@
 // Indexing here is of `IndexVec`s by ids of the module at hand; slices are opened with `get`.
 #![allow(clippy::indexing_slicing)]
 
-use std::collections::HashMap;
-
 use object::write::{Object, Relocation, SectionId, StandardSegment, Symbol, SymbolId, SymbolSection};
 use object::{
     Architecture, BinaryFormat, Endianness, RelocationFlags, SectionKind, SymbolFlags, SymbolKind, SymbolScope, elf,
@@ -36,6 +34,7 @@ pub mod btf;
 
 use crate::bpf::{Code, RelocKind};
 use crate::diagnostic::Diagnostic;
+use crate::index::Table;
 use crate::ir::passes::map_values::DATA_PREFIX;
 use crate::ir::{CallbackKind, FuncId, Function, FunctionKind, MapDef, Module};
 use crate::program::MapId;
@@ -73,8 +72,8 @@ pub fn emit(code: &Code, module: &Module, lines: &dyn LineTable) -> Result<Vec<u
         elf: Object::new(BinaryFormat::Elf, Architecture::Bpf, Endianness::Little),
         btf: btf::Btf::default(),
         sections: Vec::new(),
-        functions: HashMap::new(),
-        maps: HashMap::new(),
+        functions: Table::default(),
+        maps: Table::default(),
         rodata: None,
     };
     w.data_sections()?;
@@ -101,8 +100,8 @@ struct Writer<'a> {
     btf: btf::Btf,
     sections: Vec<CodeSection>,
     /// Section, offset and symbol of each function.
-    functions: HashMap<FuncId, (SectionId, u64, SymbolId)>,
-    maps: HashMap<MapId, SymbolId>,
+    functions: Table<FuncId, (SectionId, u64, SymbolId)>,
+    maps: Table<MapId, SymbolId>,
     rodata: Option<SymbolId>,
 }
 

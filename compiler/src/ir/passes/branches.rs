@@ -163,7 +163,7 @@ fn passages(func: &Function) -> IndexVec<Block, Option<Passage>> {
     func.blocks
         .enumerate()
         .map(|(id, block)| {
-            let term = block.term.clone()?;
+            let term = block.term.as_ref()?;
             if id.index() == 0 || matches!(term, Terminator::Return(_)) || block.insts.len() > MAX_CONSTANTS {
                 return None;
             }
@@ -179,7 +179,7 @@ fn passages(func: &Function) -> IndexVec<Block, Option<Passage>> {
             if own.into_iter().any(|v| outside[v]) {
                 return None;
             }
-            Some(Passage { params: block.params.clone(), constants, term })
+            Some(Passage { params: block.params.clone(), constants, term: term.clone() })
         })
         .collect::<Vec<_>>()
         .into()

@@ -36,7 +36,7 @@ pub fn fold(func: &mut Function) -> bool {
 /// What is known of a value.
 #[derive(Clone, Debug)]
 struct Fact {
-    /// Its defining operation, operands replaced.
+    /// Its defining operation, operands replaced; calls are left out.
     op: Option<Op>,
     /// The value is less than 2^bits.
     bits: u32,
@@ -173,7 +173,9 @@ impl Folder {
         let (bits, verifier_bits) = (self.width_of(op, Self::bits), self.width_of(op, Self::verifier_bits));
         let opaque = matches!(op, Op::Bin(BinOp::UDiv | BinOp::UMod, ..) | Op::ByteSwap(..));
         let verifier_bits = if opaque { 64 } else { verifier_bits };
-        self.facts[v] = Fact { op: Some(op.clone()), bits, verifier_bits };
+        // Nothing is folded into calls.
+        let call = matches!(op, Op::Call(..) | Op::CallSub(..) | Op::CallKfunc(..));
+        self.facts[v] = Fact { op: (!call).then(|| op.clone()), bits, verifier_bits };
     }
 
     fn width_of(&self, op: &Op, bits: impl Fn(&Self, Value) -> u32) -> u32 {

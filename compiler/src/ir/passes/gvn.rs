@@ -15,16 +15,18 @@ pub fn gvn(func: &mut Function) -> bool {
         FunctionKind::Program { .. } => func.blocks.iter().next().and_then(|b| b.params.first().copied()),
         FunctionKind::Sub | FunctionKind::Callback(_) => None,
     };
-    // What is available, and for each block on the way from the entry the keys that it added.
+    // What is available; what was added on the way from the entry, and where each block on that way began.
     let mut available: Table<Op, Value> = Table::default();
-    let mut scopes: Vec<Vec<Op>> = Vec::new();
+    let mut added: Vec<Op> = Vec::new();
+    let mut scopes: Vec<usize> = Vec::new();
     for (block, depth) in Dominators::new(func).preorder() {
-        while scopes.len() > depth {
-            for key in scopes.pop().unwrap_or_default() {
+        if let Some(&start) = scopes.get(depth) {
+            for key in added.drain(start..) {
                 available.remove(&key);
             }
+            scopes.truncate(depth);
         }
-        let mut added = Vec::new();
+        scopes.push(added.len());
         func.blocks[block].insts.retain_mut(|inst| {
             inst.op.map_uses(|v| rewrites.find(v));
             let Some(result) = inst.result else { return true };
@@ -45,7 +47,6 @@ pub fn gvn(func: &mut Function) -> bool {
             added.push(key);
             true
         });
-        scopes.push(added);
     }
     rewrites.apply(func);
     rewrites.any()

@@ -8,18 +8,12 @@ use super::slot_access::{MapSizes, Values, accesses};
 use crate::index::{IndexVec, Table};
 use crate::ir::dom::{DominanceTest, Dominators};
 use crate::ir::rewrite::Rewrites;
-use crate::ir::{Block, Function, Helper, Module, Op, Slot, Value, Width, cfg, helpers};
+use crate::ir::{Block, Function, Helper, Op, Slot, Value, Width, cfg, helpers};
 use crate::program::MapId;
 
-/// Runs the pass on all functions; returns whether anything changed.
-pub fn keys(module: &mut Module) -> bool {
-    let maps = MapSizes::new(module);
-    let mut changed = false;
-    for func in &mut module.functions {
-        changed |= merge_slots(func, &maps);
-        changed |= share_lookups(func, &maps);
-    }
-    changed
+/// Runs the pass; returns whether anything changed.
+pub(super) fn keys(func: &mut Function, maps: &MapSizes) -> bool {
+    merge_slots(func, maps) | share_lookups(func, maps)
 }
 
 /// What a slot holds from its only store on.

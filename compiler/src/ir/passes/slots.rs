@@ -56,7 +56,7 @@ pub fn place_slots(module: &mut Module, stack: u32) -> Result<Option<MapId>, Dia
         });
     }
     let (mut entries, mut entry_size) = (0i64, 0);
-    let lives = parallel::map(module.functions.as_slice(), |_, func| SlotLives::new(func));
+    let lives = parallel::map(module.functions.iter(), |_, func| SlotLives::new(func));
     for (id, lives) in module.functions.ids().zip(lives) {
         let func = &mut module.functions[id];
         let Traits { stack, reentrant, missed } = traits[id];

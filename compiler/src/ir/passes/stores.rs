@@ -3,22 +3,12 @@
 
 use super::slot_access::{Access, MapSizes, Range, Values, accesses};
 use crate::index::{IndexVec, Table};
-use crate::ir::{Block, Function, Inst, Module, Op, cfg};
+use crate::ir::{Block, Function, Inst, Op, cfg};
 
 /// Larger slots are left alone: their bytes are counted in fixed sets.
 const MAX_SIZE: u32 = 512;
 /// Most pieces that a zeroing is cut into.
 const MAX_PIECES: usize = 3;
-
-/// Runs the pass on all functions; returns whether anything changed.
-pub fn stores(module: &mut Module) -> bool {
-    let maps = MapSizes::new(module);
-    let mut changed = false;
-    for func in &mut module.functions {
-        changed |= function(func, &maps);
-    }
-    changed
-}
 
 /// A set of bytes of a slot.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -65,7 +55,8 @@ enum Edit {
     Zero(Vec<Range>),
 }
 
-fn function(func: &mut Function, maps: &MapSizes) -> bool {
+/// Runs the pass; returns whether anything changed.
+pub(super) fn stores(func: &mut Function, maps: &MapSizes) -> bool {
     let values = Values::new(func);
     let found = accesses(func, &values, maps);
     let order = cfg::reverse_post_order(func);

@@ -3,6 +3,7 @@
 
 use crate::ir::{Module, parse, verify};
 
+use super::slot_access::MapSizes;
 use super::{branches, dce, fold, gvn, keys, map_values, slots, stores};
 
 const HEAD: &str = "license \"GPL\"
@@ -22,6 +23,15 @@ fn listing(kind: &str, body: &str, pass: impl FnOnce(&mut Module)) -> String {
     verify::verify(&module).unwrap();
     let maps: Vec<String> = module.maps.iter().skip(1).map(|m| format!("{} {}; ", m.symbol, m.max_entries)).collect();
     format!("{before}=>\n{}maps: {}", func(&module), maps.concat())
+}
+
+fn memory(pass: fn(&mut crate::ir::Function, &MapSizes) -> bool) -> impl FnOnce(&mut Module) {
+    move |m| {
+        let maps = MapSizes::new(m);
+        for f in &mut m.functions {
+            pass(f, &maps);
+        }
+    }
 }
 
 fn each(pass: fn(&mut crate::ir::Function) -> bool) -> impl FnOnce(&mut Module) {
@@ -209,7 +219,7 @@ b3():
 b4():
     return v8";
     insta::assert_snapshot!(listing("tracepoint", body, |m| {
-        keys::keys(m);
+        memory(keys::keys)(m);
         for f in &mut m.functions {
             branches::branches(f);
             dce::dce(f);
@@ -233,9 +243,7 @@ b0(v0):
     v5 = load 8, v2, 8
     v6 = add v4, v5
     return v6";
-    insta::assert_snapshot!(listing("tracepoint", body, |m| {
-        stores::stores(m);
-    }));
+    insta::assert_snapshot!(listing("tracepoint", body, memory(stores::stores)));
 }
 
 #[test]
