@@ -1,12 +1,12 @@
 //! The script's own macros (`macro name($v, e, @m) { … }`), expanded where they are used.
 //!
 //! Hygienic: a variable of the body that is not a parameter gets a name that no script can write, one per use; maps come in as
-//! parameters only. A use becomes a block expression, or the value alone when the body is nothing else. A macro does not expand
+//! parameters only. A parameter that stands where a type does takes a type. A use becomes a block expression, or the value alone when the body is nothing else. A macro does not expand
 //! inside itself, and expansions share the bounds of `defines`.
 
 use std::collections::HashMap;
 
-use tapline_grammar::ast::{Block, Expr, ExprKind, MacroDef, MacroParam, Name, Stmt, StmtKind};
+use tapline_grammar::ast::{Block, Expr, ExprKind, MacroDef, MacroParam, Name, Stmt, StmtKind, TypeBase, TypeExpr};
 use tapline_grammar::span::Span;
 
 use super::defines::{MAX_ADDED_NODES, MAX_DEPTH, measure};
@@ -182,6 +182,7 @@ impl<'a> Expander<'a> {
             unique: self.uses,
             left: self.left,
             strangers: Vec::new(),
+            no_types: Vec::new(),
         };
         for (param, arg) in def.params.iter().zip(args) {
             match (param, arg.kind) {
@@ -212,6 +213,18 @@ impl<'a> Expander<'a> {
                 span,
             );
             self.diagnostics.push(d.help(format!("pass it as a parameter: `macro {}(@{map})`", def.name.node)));
+        }
+        let typed = bind.no_types.is_empty();
+        for (param, argument, span) in bind.no_types {
+            let message = format!("the macro `{}` needs a type for `{param}`", def.name.node);
+            let d = Diagnostic::error("macro-arguments", message, argument).label("this is a value");
+            self.diagnostics.push(
+                d.also(span, "used as a type here").help("pass a type: `uint64`, `typeof(struct name)`, `typeof($x)`"),
+            );
+        }
+        if !typed {
+            e.kind = ExprKind::Error;
+            return;
         }
         let mut result = Expr { kind: value_of(body), span: e.span };
         let size = measure(&mut result);
@@ -267,6 +280,8 @@ struct Bind {
     left: usize,
     /// Maps of the body that are no parameters.
     strangers: Vec<(String, Span)>,
+    /// Parameters used as types whose arguments are none, with the places of argument and use.
+    no_types: Vec<(String, Span, Span)>,
 }
 
 impl Bind {
@@ -282,6 +297,18 @@ impl Bind {
             Some(argument) => argument.clone_into(name),
             None => self.strangers.push((name.clone(), span)),
         }
+    }
+}
+
+/// An argument as a type: itself, or the name of one.
+fn as_type(argument: &Expr) -> Option<TypeExpr> {
+    match &argument.kind {
+        ExprKind::Type(ty) => Some(TypeExpr::clone(ty)),
+        ExprKind::Ident(name) => {
+            let base = TypeBase::Named(Name { node: name.clone(), span: argument.span });
+            Some(TypeExpr { base, suffixes: Vec::new(), span: argument.span })
+        }
+        _ => None,
     }
 }
 
@@ -307,6 +334,19 @@ impl Visitor for Bind {
             _ => {}
         }
         true
+    }
+    fn type_expr(&mut self, ty: &mut TypeExpr) -> bool {
+        let TypeBase::Named(name) = &ty.base else { return true };
+        let Some(argument) = self.exprs.get(name.node.as_str()) else { return true };
+        match as_type(argument) {
+            // `T *`: what the argument has behind its name comes first. The body's names do not reach into it.
+            Some(argument) => {
+                ty.base = argument.base;
+                ty.suffixes.splice(0..0, argument.suffixes);
+            }
+            None => self.no_types.push((name.node.clone(), argument.span, name.span)),
+        }
+        false
     }
     fn variable(&mut self, name: &mut Name) {
         self.rename(&mut name.node);

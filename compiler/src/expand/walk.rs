@@ -16,6 +16,10 @@ pub(super) trait Visitor {
     fn variable(&mut self, _name: &mut Name) {}
     /// A place that names a map outside expressions: `for`.
     fn map(&mut self, _name: &mut Name) {}
+    /// Before what is inside of a type; `false` leaves that out.
+    fn type_expr(&mut self, _ty: &mut TypeExpr) -> bool {
+        true
+    }
     /// Before the children of a statement.
     fn stmt(&mut self, _stmt: &mut Stmt) {}
     /// After the children of a statement.
@@ -154,6 +158,9 @@ fn type_or_expr(v: &mut dyn Visitor, of: &mut TypeOrExpr) {
 
 /// Visits the expressions inside a type: array lengths, `typeof`.
 pub(super) fn type_expr(v: &mut dyn Visitor, ty: &mut TypeExpr) {
+    if !v.type_expr(ty) {
+        return;
+    }
     match &mut ty.base {
         TypeBase::TypeOf(of) => type_or_expr(v, of),
         TypeBase::Tuple(types) => types.iter_mut().for_each(|t| type_expr(v, t)),
