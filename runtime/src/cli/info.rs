@@ -15,6 +15,17 @@ use super::args::Cli;
 /// Width of the first of two columns.
 const COLUMN: usize = 33;
 
+/// The reference's libraries, whose names tell programs what can be done, and what does it here.
+const BUILD: &[(&str, &str)] = &[
+    ("LLVM", "none (own compiler)"),
+    ("bfd", "yes (own decoder of instructions)"),
+    ("libdw (DWARF support)", "yes (own reader)"),
+    ("libsystemd (systemd notify support)", "yes (own sender)"),
+    ("blazesym (advanced symbolization)", "no"),
+    ("dwunwind (DWARF stack unwinding)", "yes (own unwinder)"),
+    ("loader", "aya"),
+];
+
 /// The whole text.
 pub fn text(cli: &Cli) -> String {
     let system = System::new(Options { traceable_functions: cli.traceable_functions.clone(), ..Options::from_env() });
@@ -27,7 +38,9 @@ pub fn text(cli: &Cli) -> String {
     let _ = writeln!(out, "  OS: Linux {release} {}", read("/proc/sys/kernel/version"));
     let _ = writeln!(out, "  Arch: {}", std::env::consts::ARCH);
     let _ = writeln!(out, "\nBuild\n  version: v{}", env!("CARGO_PKG_VERSION"));
-    let _ = writeln!(out, "  LLVM: none (own compiler)\n  loader: aya");
+    for (library, stand) in BUILD {
+        let _ = writeln!(out, "  {library}: {stand}");
+    }
     section(
         &mut out,
         "Kernel helpers",

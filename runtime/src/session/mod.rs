@@ -6,6 +6,7 @@ pub mod loader;
 pub mod losses;
 mod packets;
 pub mod run;
+mod service;
 pub mod trials;
 
 #[cfg(test)]

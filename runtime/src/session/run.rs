@@ -26,6 +26,7 @@ use super::attach::{Environment, Links, attach_all, iter};
 use super::loader::{DirectLoader, Loaded, Loader};
 use super::losses::{Losses, kernel_misses};
 use super::packets::Packets;
+use super::service;
 use super::trials::Purpose;
 
 /// The line that programs which drive us wait for; also the name of the variable that asks for it.
@@ -294,6 +295,7 @@ impl Session<'_> {
         if !self.options.quiet {
             self.actions.sink.attached(probes).map_err(SessionError::Output)?;
         }
+        service::tell(service::READY);
         if std::env::var_os(NOTIFY).is_some() {
             self.flush(true)?;
             let mut stdout = io::stdout().lock();
@@ -495,6 +497,7 @@ impl Session<'_> {
     /// Detaches, runs the end probes, prints the maps and what was lost. Where detaching takes long, the output comes first. A
     /// signal that comes while a session ends by itself changes nothing; the one after it stops us at once.
     fn finish(&mut self, links: Links, signals: &Signals) -> Result<i32, SessionError> {
+        service::tell(service::STOPPING);
         self.flush(true)?;
         let misses = kernel_misses(&self.programs, &links.links);
         let mut links = Some(links);
