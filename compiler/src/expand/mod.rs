@@ -12,6 +12,7 @@ mod points;
 mod print;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use tapline_grammar::span::Span;
 pub use config_record::Setting;
 pub use params::Parameters;
 pub use print::print;
+pub use usage::usage;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::probes::Provider;

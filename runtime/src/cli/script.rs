@@ -8,7 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use tapline_compiler::diagnostic::{Diagnostic, Severity};
-use tapline_compiler::driver::{Compiled, Input, Stage, compile};
+use tapline_compiler::driver::{Compiled, Input, Stage, compile, usage};
 use tapline_compiler::expand;
 use tapline_compiler::program::{Attach, Cgroup};
 use tapline_compiler::render::{Colour, render, render_all};
@@ -122,7 +122,7 @@ pub fn list(cli: &Cli) -> i32 {
     let result = if cli.source == Source::Missing {
         list::list(&system, &cli.pattern, cli.verbose, &mut out)
     } else {
-        let compiled = match compile_script(cli, &system, None) {
+        let compiled = match input(cli).and_then(|input| compile_script(cli, input, &system, None)) {
             Ok(compiled) => compiled,
             Err(d) => return complain(&d),
         };
@@ -155,9 +155,20 @@ fn cgroup(cli: &Cli) -> Result<Option<Cgroup>, Diagnostic> {
     })
 }
 
-/// Compiles, and says everything that is to be said about it.
-fn compile_script(cli: &Cli, system: &System, child: Option<&Child>) -> Result<Compiled, Diagnostic> {
+/// The script, and how its text and what it includes are found.
+fn input(cli: &Cli) -> Result<Input, Diagnostic> {
     let (name, text) = read(&cli.source)?;
+    let (include_folders, includes) = (cli.include_folders.clone(), cli.includes.clone());
+    Ok(Input { name, text, include_folders, includes, ..Input::default() })
+}
+
+/// Whether the script is asked what it is for.
+fn asks_for_help(cli: &Cli) -> bool {
+    cli.named.iter().any(|(name, value)| matches!(name.as_str(), "help" | "h") && value.is_none())
+}
+
+/// Compiles, and says everything that is to be said about it.
+fn compile_script(cli: &Cli, input: Input, system: &System, child: Option<&Child>) -> Result<Compiled, Diagnostic> {
     let environment: BTreeMap<String, String> =
         std::env::vars().filter(|(name, _)| name.starts_with("BPFTRACE_")).collect();
     let mut stages = Vec::new();
@@ -177,10 +188,6 @@ fn compile_script(cli: &Cli, system: &System, child: Option<&Child>) -> Result<C
         }
     }
     let input = Input {
-        name,
-        text,
-        include_folders: cli.include_folders.clone(),
-        includes: cli.includes.clone(),
         options: expand::Options {
             parameters: expand::Parameters { positional: cli.positional.clone(), named: cli.named.clone() },
             environment,
@@ -190,6 +197,7 @@ fn compile_script(cli: &Cli, system: &System, child: Option<&Child>) -> Result<C
             report_helper_errors: cli.helper_errors,
         },
         stages,
+        ..input
     };
     let compiled = compile(&input, &LiveFiles, system);
     let shown = compiled.diagnostics.iter().filter(|d| match d.severity {
@@ -248,6 +256,14 @@ fn nothing_to_run(cli: &Cli) -> Diagnostic {
 }
 
 fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
+    let input = input(cli)?;
+    if asks_for_help(cli)
+        && let Some(text) = usage(&input, &LiveFiles)
+    {
+        // A reader that closes early has what it wanted.
+        let _ = io::stdout().write_all(text.as_bytes());
+        return Ok(0);
+    }
     let only_compile = cli.emit_elf.is_some() || cli.stages.iter().any(|s| s != VERIFIER);
     if !only_compile && let Some(missing) = privilege::missing() {
         return Err(missing);
@@ -268,7 +284,7 @@ fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
         }
         _ => (Vec::new(), None),
     };
-    let compiled = compile_script(cli, &system, child.as_ref())?;
+    let compiled = compile_script(cli, input, &system, child.as_ref())?;
     for (stage, text) in &compiled.stages {
         let title = if compiled.stages.len() > 1 { format!("=== {} ===\n", stage.name()) } else { String::new() };
         // A reader that closes early has what it wanted.

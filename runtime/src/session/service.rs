@@ -34,7 +34,7 @@ fn send(socket: &OsStr, state: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
     fn received(listener: &UnixDatagram) -> String {
