@@ -51,7 +51,8 @@ pub fn compile(mut optimised: Module) -> Result<Compiled, Diagnostic> {
     }
 }
 
-/// Bytes of stack of the deepest chain of calls: the kernel gives [`STACK_SIZE`] to all of them together, and rounds each up.
+/// Bytes of stack of the deepest chain of calls: the kernel gives [`STACK_SIZE`] to all of them together, and rounds each up; also one
+/// that needs nothing counts.
 fn deepest(module: &Module, code: &Code) -> u32 {
     const ROUNDING: u32 = 32;
     let mut depth: IndexVec<FuncId, u32> = vec![0; module.functions.len()].into();
@@ -64,9 +65,7 @@ fn deepest(module: &Module, code: &Code) -> u32 {
                 Op::CallSub(f, _) | Op::FuncAddr(f) => depth.get(f).copied(),
                 _ => None,
             });
-            let calls = callees.max().unwrap_or(0);
-            let total =
-                if calls == 0 { own } else { own.next_multiple_of(ROUNDING) + calls.next_multiple_of(ROUNDING) };
+            let total = own.max(1).next_multiple_of(ROUNDING) + callees.max().unwrap_or(0);
             if let Some(slot) = depth.get_mut(id).filter(|d| **d < total) {
                 *slot = total;
                 changed = true;

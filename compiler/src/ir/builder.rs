@@ -20,6 +20,9 @@ define_id!(
     "x"
 );
 
+/// Blocks of a small function: there is room for them at once.
+const FEW_BLOCKS: usize = 32;
+
 /// Makes one function.
 pub struct FunctionBuilder {
     func: Function,
@@ -39,7 +42,7 @@ impl FunctionBuilder {
         let func = Function {
             symbol,
             kind,
-            blocks: IndexVec::new(),
+            blocks: Vec::with_capacity(FEW_BLOCKS).into(),
             values: IndexVec::new(),
             slots: IndexVec::new(),
             span,
@@ -439,54 +442,97 @@ fn remove_unreachable(func: &mut Function) {
     func.blocks = kept;
 }
 
+/// Edges of a graph, listed by where they begin; whole lists can be joined. Positions count from 1, 0 is the end.
+struct Edges {
+    first: IndexVec<Value, u32>,
+    last: IndexVec<Value, u32>,
+    /// Where each edge leads, and the next one of the same list.
+    links: Vec<(Value, u32)>,
+}
+
+impl Edges {
+    fn new(values: usize) -> Self {
+        Self { first: vec![0; values].into(), last: vec![0; values].into(), links: Vec::new() }
+    }
+    fn add(&mut self, from: Value, to: Value) {
+        self.links.push((to, 0));
+        let at = self.links.len() as u32;
+        self.link(from, at, at);
+    }
+    /// Appends a chain of edges to a list.
+    fn link(&mut self, from: Value, first: u32, last: u32) {
+        match self.links.get_mut((self.last[from] as usize).wrapping_sub(1)) {
+            Some((_, next)) => *next = first,
+            None => self.first[from] = first,
+        }
+        self.last[from] = last;
+    }
+    /// Gives a list to another one's owner.
+    fn join(&mut self, from: Value, into: Value) {
+        let (first, last) = (std::mem::take(&mut self.first[from]), std::mem::take(&mut self.last[from]));
+        if first != 0 {
+            self.link(into, first, last);
+        }
+    }
+    fn of(&self, from: Value) -> impl Iterator<Item = Value> {
+        let mut at = self.first[from];
+        std::iter::from_fn(move || {
+            let &(to, next) = self.links.get((at as usize).wrapping_sub(1))?;
+            at = next;
+            Some(to)
+        })
+    }
+}
+
 /// Replaces parameters whose arguments are one value (or the parameter itself) by that value, to a fixed point: what becomes of one parameter
 /// makes those that take it as an argument worth another look.
 fn remove_trivial_params(func: &mut Function) {
     let values = func.values.len();
-    let mut arguments: IndexVec<Value, Vec<Value>> = vec![Vec::new(); values].into();
-    let mut takers: IndexVec<Value, Vec<Value>> = vec![Vec::new(); values].into();
+    let (mut arguments, mut takers) = (Edges::new(values), Edges::new(values));
     for target in func.blocks.iter().flat_map(|data| targets(data.term.as_ref())) {
         for (&param, &arg) in func.blocks[target.block].params.iter().zip(&target.args) {
-            arguments[param].push(arg);
-            takers[arg].push(param);
+            arguments.add(param, arg);
+            takers.add(arg, param);
         }
     }
     // What stands for each value; itself at first.
     let mut alias: IndexVec<Value, Value> = (0..values).map(Value::new).collect::<Vec<_>>().into();
     let entry = func.blocks.iter().next().map_or(0, |entry| entry.params.len());
     let mut work: Vec<Value> = func.blocks.iter().flat_map(|data| data.params.iter().copied()).skip(entry).collect();
+    let mut changed = false;
     while let Some(param) = work.pop() {
         if alias[param] != param {
             continue;
         }
         let mut only = None;
-        let several = arguments[param]
-            .iter()
-            .map(|&arg| resolve(&alias, arg))
+        let several = arguments
+            .of(param)
+            .map(|arg| resolve(&alias, arg))
             .filter(|&arg| arg != param)
             .any(|arg| *only.get_or_insert(arg) != arg);
         if let (Some(value), false) = (only, several) {
             alias[param] = value;
-            let affected = std::mem::take(&mut takers[param]);
-            work.extend(&affected);
-            takers[value].extend(affected);
+            work.extend(takers.of(param));
+            takers.join(param, value);
+            changed = true;
         }
     }
-    let dropped: IndexVec<Block, Vec<bool>> =
-        func.blocks.iter().map(|data| data.params.iter().map(|&p| alias[p] != p).collect()).collect::<Vec<_>>().into();
+    if !changed {
+        return;
+    }
+    let stays = |param: Value| alias[param] == param;
     for id in func.blocks.ids() {
-        let data = &mut func.blocks[id];
-        keep_only(&mut data.params, &dropped[id]);
-        if let Some(term) = &mut data.term {
-            term.for_each_target_mut(|t| keep_only(&mut t.args, &dropped[t.block]));
-        }
+        let Some(mut term) = func.blocks[id].term.take() else { continue };
+        term.for_each_target_mut(|t| {
+            let mut params = func.blocks[t.block].params.iter();
+            t.args.retain(|_| params.next().is_none_or(|&param| stays(param)));
+        });
+        func.blocks[id].term = Some(term);
+    }
+    for data in &mut func.blocks {
+        data.params.retain(|&param| stays(param));
     }
     func.map_uses(|v| resolve(&alias, v));
-}
-
-fn keep_only(values: &mut Vec<Value>, dropped: &[bool]) {
-    let mut flags = dropped.iter();
-    values.retain(|_| !flags.next().copied().unwrap_or(false));
 }
 
 fn resolve(alias: &IndexVec<Value, Value>, mut v: Value) -> Value {
