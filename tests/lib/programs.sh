@@ -1,14 +1,13 @@
-# Builds the small programs that user-side cases trace. Sourced by tests/run; needs gcc, g++, rustc and binutils. All but
+# Builds the small programs that user-side cases trace. Sourced by tests/run; needs gcc, g++, rustc, go and binutils. All but
 # `sorter` are static: the machines have no libraries.
 #
 # NAME is built with optimisation, frame pointers and debug information. Beside it lie NAME.nofp, without frame pointers, and, of the C program,
 #                                                  NAME.stripped   without any symbol or debug information
 #   NAME.nodebug   with symbols only               NAME.split      stripped; its debug information is in NAME.split.debug, by debuglink
-#   NAME.go        with symbols only, and a section as Go's linker makes it
 #   NAME.zlib, NAME.zlib-gnu, NAME.zstd            with packed debug information
 #   NAME.absurd    the same, of which it says that it had 2^40 bytes
 #   NAME.away      the same, but the debug information lies in the folder `elsewhere`
-# and of the Rust program NAME.v0, whose names are mangled in the newer way.
+# of the Rust program NAME.v0, whose names are mangled in the newer way, and of the Go program NAME.stripped.
 
 # make_programs OUT: does nothing when they are newer than their sources.
 make_programs() {
@@ -39,9 +38,6 @@ make_programs() {
         cp shapes.zlib shapes.absurd
         local start; start=$(readelf -SW shapes.absurd | sed -n 's/.* \.debug_info *PROGBITS *[0-9a-f]* \([0-9a-f]*\) .*/\1/p')
         printf '\0\0\0\0\0\1\0\0' | dd of=shapes.absurd bs=1 seek=$((16#$start + 8)) conv=notrunc status=none
-        printf 'tests' > buildinfo
-        objcopy --add-section .go.buildinfo=buildinfo shapes.nodebug shapes.go
-        rm buildinfo
         objcopy --only-keep-debug shapes shapes.split.debug
         strip shapes -o shapes.split
         objcopy --add-gnu-debuglink=shapes.split.debug shapes.split
@@ -49,6 +45,16 @@ make_programs() {
         rustc "${rust[@]}" --remap-path-prefix "$sources=/programs" "$sources/crate.rs" --crate-name crates -o "$out/crate"
         rustc "${rust[@]}" -C force-frame-pointers=no --remap-path-prefix "$sources=/programs" "$sources/crate.rs" --crate-name crates -o "$out/crate.nofp"
         rustc "${rust[@]}" -C symbol-mangling-version=v0 --remap-path-prefix "$sources=/programs" "$sources/crate.rs" --crate-name crates -o "$out/crate.v0"
+        build_go "$sources/freight.go" "$out/freight"
+        build_go "$sources/freight.go" "$out/freight.stripped" -ldflags='-s -w'
         touch done
     )
+}
+
+# build_go SOURCE OUT FLAG...: one file without modules or network, whatever this machine's settings of Go say.
+build_go() {
+    local source=$1 out=$2
+    shift 2
+    env GOENV=off GOFLAGS= GO111MODULE=off GOTOOLCHAIN=local CGO_ENABLED=0 GOCACHE="$root/target/go" GOPATH="$root/target/go" \
+        go build -gcflags "-trimpath=$(dirname "$source")=>/programs" "$@" -o "$out" "$source"
 }

@@ -7,7 +7,8 @@ use tapline_grammar::span::Span;
 
 use super::{Checker, convert};
 use crate::probes::access::{self, Place};
-use crate::probes::calling::{Location, Shape, locations};
+use crate::probes::calling::{GoShape, Location, Shape, go_dictionary, go_locations, locations};
+use crate::probes::registers::registers;
 use crate::similar::closest;
 use crate::typed::{Expr, ExprKind};
 use crate::types::table::Parameter;
@@ -23,7 +24,7 @@ impl Checker<'_> {
         let readable = all.into_iter().filter(|(parameter, location)| {
             !parameter.name.is_empty()
                 && !matches!(location, Location::Float)
-                && self.user_place(parameter, *location).is_some()
+                && self.user_place(parameter, location).is_some()
         });
         Some(readable.map(|(parameter, _)| parameter.name).collect())
     }
@@ -45,15 +46,15 @@ impl Checker<'_> {
                 .suggest(close);
             return None;
         };
-        let Some(place) = self.user_place(parameter, *location) else {
+        let Some(place) = self.user_place(parameter, location) else {
             let (message, help) = match location {
                 Location::Float => (
                     format!("`{}` lies in a floating-point register", name.node),
                     "the kernel does not save these registers for programs".to_owned(),
                 ),
-                Location::Words(word) | Location::Behind(word) => (
+                _ => (
                     format!("`{}` is {}, passed in several registers", name.node, self.name(&parameter.ty)),
-                    format!("read its words with `arg{word}` and `arg{}`", word + 1),
+                    format!("read its words with {}", self.words_of(location).join(" and ")),
                 ),
             };
             self.error("argument-by-value", message, span).help(help);
@@ -70,6 +71,21 @@ impl Checker<'_> {
                 .help("use `arg0`, `arg1` and so on, or build the program with `-g`");
             return None;
         };
+        if let Some(function) = self.function_of_go(path, offset) {
+            let mut shapes: Vec<GoShape> = parameters
+                .iter()
+                .map(|it| GoShape { size: it.size, align: it.align, leaves: it.leaves.clone() })
+                .collect();
+            let dictionary = go_dictionary(&function).filter(|at| *at <= shapes.len());
+            if let Some(at) = dictionary {
+                shapes.insert(at, GoShape::word());
+            }
+            let mut places = go_locations(self.target.arch(), &shapes);
+            if let Some(at) = dictionary {
+                places.remove(at);
+            }
+            return Some(parameters.into_iter().zip(places).collect());
+        }
         let shapes: Vec<Shape> = parameters
             .iter()
             .map(|it| Shape { size: it.size, aggregate: matches!(it.ty, Type::Struct(_)), float: it.float })
@@ -78,11 +94,34 @@ impl Checker<'_> {
         Some(parameters.into_iter().zip(places).collect())
     }
 
-    /// Where the value lies; `None` where a program cannot read it in one piece.
-    fn user_place(&self, parameter: &Parameter, location: Location) -> Option<UserPlace> {
-        let of_word = |word| access::argument(&self.unit.context, self.target.arch(), word);
+    /// The symbol of a function, where the file was made by the compiler of Go.
+    fn function_of_go(&self, path: &str, offset: u64) -> Option<String> {
+        self.target.user_functions(path, "").ok().filter(|binary| binary.go)?;
+        let all = self.target.user_functions(path, "*").ok()?.functions;
+        Some(all.into_iter().find(|function| function.offset == offset).map(|it| it.name).unwrap_or_default())
+    }
+
+    /// What reads the parts of a value in several registers.
+    fn words_of(&self, location: &Location) -> Vec<String> {
         match location {
-            Location::Float => None,
+            Location::Words(word) | Location::Behind(word) => {
+                vec![format!("`arg{word}`"), format!("`arg{}`", word + 1)]
+            }
+            Location::Spread(offsets) => {
+                let names = offsets.iter().filter_map(|&offset| registers(self.target.arch()).name(offset));
+                names.map(|name| format!("`reg(\"{name}\")`")).collect()
+            }
+            Location::Float | Location::Register(_) | Location::Stack(_) => Vec::new(),
+        }
+    }
+
+    /// Where the value lies; `None` where a program cannot read it in one piece.
+    fn user_place(&self, parameter: &Parameter, location: &Location) -> Option<UserPlace> {
+        let of_word = |word| access::argument(&self.unit.context, self.target.arch(), word);
+        match *location {
+            Location::Float | Location::Spread(_) => None,
+            Location::Register(offset) => Some(UserPlace::Register(offset)),
+            Location::Stack(offset) => Some(UserPlace::Stack { sp: registers(self.target.arch()).sp, offset }),
             Location::Behind(word) => of_word(word).map(UserPlace::Behind),
             Location::Words(word) => match of_word(word)? {
                 Place::Stack { sp, offset, .. } => Some(UserPlace::Stack { sp, offset }),

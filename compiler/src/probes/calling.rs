@@ -1,8 +1,9 @@
-//! Where the arguments of a user function lie at its entry, by the calling conventions of C: the `SysV` ABI of `x86_64`, the
-//! procedure call standard of aarch64.
+//! Where the arguments of a user function lie at its entry, by the calling conventions of C (the `SysV` ABI of `x86_64`, the
+//! procedure call standard of aarch64) and of Go since 1.17.
 
 use super::registers::registers;
 use crate::target::Arch;
+use crate::types::btf::Leaf;
 
 /// What the conventions look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct Shape {
 }
 
 /// Where an argument lies. Words are counted as `argN` counts them: registers first, then the stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// In this word and, of a larger one, in those that follow.
     Words(u32),
@@ -24,6 +25,12 @@ pub enum Location {
     Behind(u32),
     /// In a floating-point register.
     Float,
+    /// In the register at this offset of the context.
+    Register(u32),
+    /// Its numbers and pointers each in a register of their own.
+    Spread(Vec<u32>),
+    /// So many bytes above the stack pointer.
+    Stack(u32),
 }
 
 const WORD: u64 = 8;
@@ -62,9 +69,70 @@ pub fn locations(arch: Arch, arguments: &[Shape]) -> Vec<Location> {
     arguments.iter().map(place).collect()
 }
 
+/// What Go's convention looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GoShape {
+    /// Bytes of a value.
+    pub size: u64,
+    /// Of what its address is a multiple.
+    pub align: u32,
+    /// The numbers and pointers that it consists of; `None` for what is never in registers.
+    pub leaves: Option<Vec<Leaf>>,
+}
+
+impl GoShape {
+    /// A pointer.
+    pub fn word() -> Self {
+        Self { size: WORD, align: 8, leaves: Some(vec![Leaf { float: false }]) }
+    }
+}
+
+/// The places of all arguments of a function of Go, in order: an argument whose parts all find a register is in them, any
+/// other lies on the stack.
+pub fn go_locations(arch: Arch, arguments: &[GoShape]) -> Vec<Location> {
+    let registers = registers(arch);
+    let mut free = registers.go_args;
+    let mut free_floats = match arch {
+        Arch::X86_64 => 15,
+        Arch::Aarch64 => 16,
+    };
+    let mut stack = registers.stack_args;
+    let place = |shape: &GoShape| {
+        if let Some(leaves) = &shape.leaves {
+            let floats = leaves.iter().filter(|leaf| leaf.float).count();
+            if let (Some((own, left)), true) = (free.split_at_checked(leaves.len() - floats), floats <= free_floats) {
+                free = left;
+                free_floats -= floats;
+                return match own {
+                    _ if floats > 0 => Location::Float,
+                    [one] => Location::Register(*one),
+                    several => Location::Spread(several.to_vec()),
+                };
+            }
+        }
+        let at = stack.checked_next_multiple_of(shape.align.max(1)).unwrap_or(u32::MAX);
+        stack = at.saturating_add(u32::try_from(shape.size).unwrap_or(u32::MAX));
+        Location::Stack(at)
+    };
+    arguments.iter().map(place).collect()
+}
+
+/// Where a function of Go has an argument that its source does not show: the types that a generic one is used with.
+pub fn go_dictionary(function: &str) -> Option<usize> {
+    let (_, rest) = function.split_once("[go.shape.")?;
+    let (_, behind) = rest.rsplit_once(']')?;
+    match behind {
+        "" => Some(0),
+        // A closure finds them with what else it has captured.
+        closure if closure.starts_with(".func") => None,
+        // Of a method, the receiver is the first argument.
+        _ => Some(1),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Location::{Behind, Float, Words};
+    use super::Location::{Behind, Float, Register, Spread, Stack, Words};
     use super::*;
 
     const INT: Shape = Shape { size: 4, aggregate: false, float: false };
@@ -92,6 +160,31 @@ mod tests {
         let shapes = [object(8), object(24), object(16), INT];
         assert_eq!(locations(Arch::X86_64, &shapes), [Words(0), Words(6), Words(1), Words(3)]);
         assert_eq!(locations(Arch::Aarch64, &shapes), [Words(0), Behind(1), Words(2), Words(4)]);
+    }
+
+    #[test]
+    fn go_gives_each_part_a_register_and_what_does_not_fit_the_stack() {
+        let parts = |size, floats: &[bool]| GoShape {
+            size,
+            align: 8,
+            leaves: Some(floats.iter().map(|&float| Leaf { float }).collect()),
+        };
+        let byte = GoShape { size: 1, align: 1, leaves: Some(vec![Leaf { float: false }]) };
+        let array = GoShape { size: 16, align: 8, leaves: None };
+        let shapes =
+            [GoShape::word(), parts(24, &[false; 3]), parts(8, &[true]), array.clone(), parts(48, &[false; 6]), byte];
+        let expected = [Register(80), Spread(vec![40, 88, 112]), Float, Stack(8), Stack(24), Register(104)];
+        assert_eq!(go_locations(Arch::X86_64, &shapes), expected);
+        let byte = GoShape { size: 1, align: 1, leaves: None };
+        assert_eq!(go_locations(Arch::Aarch64, &[byte.clone(), array, byte]), [Stack(0), Stack(8), Stack(24)]);
+    }
+
+    #[test]
+    fn a_generic_function_of_go_has_an_argument_of_its_own() {
+        assert_eq!(go_dictionary("main.Map[go.shape.int_0,go.shape.string_1]"), Some(0));
+        assert_eq!(go_dictionary("main.(*Box[go.shape.int_0]).Put"), Some(1));
+        assert_eq!(go_dictionary("main.Map[go.shape.int_0].func1"), None);
+        assert_eq!((go_dictionary("main.(*Box[int]).Put"), go_dictionary("main.main")), (None, None));
     }
 
     #[test]

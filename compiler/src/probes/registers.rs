@@ -12,6 +12,8 @@ pub struct Registers {
     pub size: u32,
     /// Offsets of integer arguments of a function in order.
     pub args: &'static [u32],
+    /// The same of a function of Go.
+    pub go_args: &'static [u32],
     /// Offset of the return value.
     pub ret: u32,
     /// Offset of the instruction pointer.
@@ -33,6 +35,11 @@ impl Registers {
     pub fn named(&self, name: &str) -> Option<u32> {
         self.names.iter().find(|(n, _)| *n == name).map(|(_, offset)| *offset)
     }
+
+    /// The name of the register at an offset.
+    pub fn name(&self, offset: u32) -> Option<&'static str> {
+        self.names.iter().find(|(_, o)| *o == offset).map(|(name, _)| *name)
+    }
 }
 
 /// The registers of an architecture.
@@ -47,6 +54,8 @@ static X86_64: Registers = Registers {
     size: 168,
     // rdi, rsi, rdx, rcx, r8, r9
     args: &[112, 104, 96, 88, 72, 64],
+    // rax, rbx, rcx, rdi, rsi, r8, r9, r10, r11
+    go_args: &[80, 40, 88, 112, 104, 72, 64, 56, 48],
     ret: 80,
     ip: 128,
     sp: 152,
@@ -85,6 +94,7 @@ static AARCH64: Registers = Registers {
     // struct user_pt_regs: x0 to x30, sp, pc, pstate.
     size: 272,
     args: &[0, 8, 16, 24, 32, 40, 48, 56],
+    go_args: &[0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120],
     ret: 0,
     ip: 256,
     sp: 248,

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::btf::{Btf, BtfType, Composite, KindSet, TypeId};
+use super::btf::{Btf, BtfType, Composite, KindSet, Leaf, TypeId};
 use super::layout::size_of;
 use super::names::predefined;
 use super::{AddrSpace, Aggregates, EnumDef, EnumId, IntType, StructDef, StructField, StructId, Type};
@@ -80,6 +80,10 @@ pub struct Parameter {
     pub size: u64,
     /// It is a floating-point number, or has one as a part.
     pub float: bool,
+    /// The numbers and pointers that a value consists of, as [`Btf::leaves`] gives them.
+    pub leaves: Option<Vec<Leaf>>,
+    /// Of what its address is a multiple.
+    pub align: u32,
 }
 
 /// See the module.
@@ -181,6 +185,8 @@ impl<'t> TypeTable<'t> {
             ty: self.import(BtfRef { origin, id: param.ty }, 0).unwrap_or(Type::Void),
             size: btf.size_of(param.ty).unwrap_or(0),
             float: btf.has_float(param.ty),
+            leaves: btf.leaves(param.ty),
+            align: btf.align_of(param.ty),
         };
         Some(proto.params().map(parameter).collect())
     }

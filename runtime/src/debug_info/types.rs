@@ -183,8 +183,13 @@ impl<'a> Work<'_, 'a> {
     fn prototype(&mut self, place: Place) -> Option<TypeId> {
         let unit = self.units.get(self.dwarf, place.unit)?;
         let parameters = Self::children(&unit, place, &[gimli::DW_TAG_formal_parameter], MOST_PARAMETERS);
+        // Go describes results as parameters that the function changes.
+        let is_result = |parameter: &Entry<'a>| {
+            matches!(parameter.attr_value(gimli::DW_AT_variable_parameter), Some(AttributeValue::Flag(true)))
+        };
         let params: Vec<(String, TypeId)> = parameters
             .iter()
+            .filter(|parameter| !is_result(parameter))
             .map(|parameter| {
                 let place = Place { unit: place.unit, entry: parameter.offset() };
                 let name = name_of(self.dwarf, &mut self.units, place).unwrap_or_default();

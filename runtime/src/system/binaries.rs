@@ -24,7 +24,8 @@ pub fn functions(symbols: &ElfSymbols, pattern: &str) -> Vec<UserFunction> {
     let glob = Glob::new(wanted);
     let matches = |symbol: &str| {
         let name = match language {
-            "" => return glob.matches(symbol),
+            // Names of Go have brackets of their own: `main.Map[...]`.
+            "" => return symbol == wanted || glob.matches(symbol),
             "rust:" => demangle::rust(symbol),
             _ => demangle::cpp(symbol),
         };

@@ -55,6 +55,16 @@ impl std::fmt::Display for BtfError {
 
 impl std::error::Error for BtfError {}
 
+/// A number or pointer within a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// A floating-point number.
+    pub float: bool,
+}
+
+/// More than any processor has registers for.
+const MOST_LEAVES: usize = 64;
+
 /// A set of kinds to search among.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KindSet(u32);
@@ -365,6 +375,31 @@ impl Btf {
             }
             _ => false,
         }
+    }
+
+    /// The numbers and pointers that a value consists of; `None` for one with an array of several elements, a union or
+    /// something unknown in it, and one of very many parts.
+    pub fn leaves(&self, id: TypeId) -> Option<Vec<Leaf>> {
+        let mut leaves = Vec::new();
+        self.leaves_within(id, 16, &mut leaves).then_some(leaves)
+    }
+
+    fn leaves_within(&self, id: TypeId, depth: u32, leaves: &mut Vec<Leaf>) -> bool {
+        let float = match self.get(self.resolve(id)) {
+            BtfType::Float { .. } => true,
+            // A value of a function is a pointer to it.
+            BtfType::Int(_) | BtfType::Enum(_) | BtfType::Ptr(_) | BtfType::FuncProto(_) => false,
+            BtfType::Array(array) if array.len == 0 => return true,
+            BtfType::Array(array) if array.len == 1 && depth > 0 => {
+                return self.leaves_within(array.elem, depth - 1, leaves);
+            }
+            BtfType::Struct(it) if depth > 0 => {
+                return it.members().all(|member| self.leaves_within(member.ty, depth - 1, leaves));
+            }
+            _ => return false,
+        };
+        leaves.push(Leaf { float });
+        leaves.len() <= MOST_LEAVES
     }
 
     /// Alignment in bytes by the rules of C; packed structs give 1 where their layout says so. At least 1.
