@@ -87,6 +87,8 @@ pub enum ProgramKind {
     KprobeMulti,
     /// `kprobe` program with attach type `TRACE_KPROBE_MULTI`, return.
     KretprobeMulti,
+    /// `kprobe` program with attach type `TRACE_KPROBE_SESSION`: one program and one link for the entry and the return of the same functions.
+    KprobeSession,
     /// `kprobe` program behind perf uprobe events, entry.
     Uprobe,
     /// `kprobe` program behind perf uprobe events, return.

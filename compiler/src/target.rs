@@ -68,6 +68,8 @@ pub enum Feature {
     Kprobe,
     /// Links over many kprobes.
     KprobeMulti,
+    /// One program for entries and returns of kernel functions.
+    KprobeSession,
     /// Links over many user probes of one file.
     UprobeMulti,
     /// `bpf_get_attach_cookie` in kprobes, tracepoints and perf events.

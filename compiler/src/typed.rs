@@ -121,6 +121,8 @@ pub struct TaskFilter {
 pub struct TypedProgram {
     /// How it is loaded.
     pub kind: ProgramKind,
+    /// Its part in a session.
+    pub session: Option<Session>,
     /// Where it is attached.
     pub probes: Vec<ProbeId>,
     /// What the current task must be, before the predicate.
@@ -133,6 +135,23 @@ pub struct TypedProgram {
     pub vars: IndexVec<VarId, TypedVar>,
     /// From attach point to closing brace.
     pub span: Span,
+}
+
+/// Entries and returns of the same functions in one program of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// The entries.
+    Entry {
+        /// The program of the returns, by its position.
+        returns: usize,
+        /// Id of the kernel's function that is true at returns.
+        is_return: u32,
+    },
+    /// The returns. A function has one cookie, that of its entry.
+    Return {
+        /// From the index of a function's entry to that of its return.
+        step: i64,
+    },
 }
 
 /// A user function. It calls only functions from which no way leads back to it.

@@ -62,7 +62,7 @@ fn dwarf(bytes: &[u8]) {
     let Some(info) = DebugInfo::parse(bytes) else { return };
     for address in ADDRESSES {
         let _ = info.frames(address);
-        if let Some(btf) = info.function_types(address, &function_at(address)) {
+        if let Some(btf) = info.function_types(&[(address, function_at(address))]) {
             for id in btf.own_ids() {
                 let _ = (btf.size_of(id), btf.align_of(id), btf.has_float(id));
                 if let BtfType::Struct(it) | BtfType::Union(it) = btf.get(id) {

@@ -230,12 +230,15 @@ std::arch::global_asm!(include_str!("usdt_x86_64.s"), options(att_syntax));
 #[cfg(target_arch = "x86_64")]
 unsafe extern "C" {
     fn workload_tick(number: i32, text: *const libc::c_char, words: *const u64) -> u16;
+    fn workload_forms(words: *const u64);
 }
 
-/// Passes the usdt probes `tapline:tick` and `tapline:tock` with arguments of all kinds. Returns how many trace `tapline:tock`.
+/// Passes the usdt probes `tapline:tick`, `tapline:tock` and `tapline:forms` with arguments of all kinds. Returns how many trace `tapline:tock`.
 #[cfg(target_arch = "x86_64")]
 pub fn workload_usdt(number: i32) -> i64 {
     let words = [11u64, 22, 33, 44];
+    // SAFETY: the function uses the address of its argument only as a number.
+    unsafe { workload_forms(words.as_ptr()) };
     // SAFETY: the function reads its arguments and a counter of its own.
     i64::from(unsafe { workload_tick(number, c"hello".as_ptr(), words.as_ptr()) })
 }

@@ -16,7 +16,7 @@ use crate::probes::fentry::KERNEL;
 use crate::program::{Attach, ProbeId, ProgramKind};
 use crate::syscalls;
 use crate::target::Feature;
-use crate::typed::{FnId, TaskFilter};
+use crate::typed::{FnId, Session, TaskFilter};
 use crate::types::record::parse_format;
 
 /// One program to be: attach points of one probe.
@@ -34,6 +34,8 @@ pub(crate) struct Unit {
     pub provider: Option<&'static Provider>,
     /// How the program is loaded.
     pub kind: ProgramKind,
+    /// Its part in a session.
+    pub session: Option<Session>,
     /// What it sees.
     pub context: Context,
     /// The first attach point, in the script.
@@ -55,6 +57,7 @@ impl Default for Unit {
             name: String::new(),
             provider: None,
             kind: ProgramKind::RawTpRun,
+            session: None,
             context: Context::None,
             point_span: Span::default(),
             span: Span::default(),
@@ -115,6 +118,7 @@ impl Checker<'_> {
                     name: point.desc.name.clone(),
                     provider: Some(point.provider),
                     kind,
+                    session: None,
                     context: context_of(kind, point),
                     point_span: point.span,
                     span: probe.span,
@@ -123,6 +127,7 @@ impl Checker<'_> {
                 });
             }
         }
+        self.join_sessions(&mut units);
         units
     }
 

@@ -19,6 +19,7 @@ mod maps;
 mod operators;
 pub mod print;
 mod scope;
+mod sessions;
 mod stmt;
 #[cfg(test)]
 mod tests;
@@ -220,6 +221,7 @@ impl<'a> Checker<'a> {
         self.untyped.extend(self.scope.untyped());
         TypedProgram {
             kind: self.unit.kind,
+            session: self.unit.session,
             probes: self.unit.points.clone(),
             filter: self.unit.filter,
             predicate,

@@ -8,7 +8,7 @@ use crate::diagnostic::Diagnostic;
 use crate::ir::{BinOp as Ir, Cond, Value, Width, helpers};
 use crate::program::{Attach, ProgramKind};
 use crate::target::Arch;
-use crate::typed::{Expr, ExprKind, Op};
+use crate::typed::{Expr, ExprKind, Op, Session};
 use crate::types::{AddrSpace, Type};
 
 /// Strings that `join` reads at most, and bytes of each with terminator.
@@ -68,7 +68,11 @@ impl FnLower<'_, '_> {
             }
             (Op::ProbeName, _) => {
                 let ctx = self.ctx;
-                self.b.call(helpers::GET_ATTACH_COOKIE, &[ctx])
+                let cookie = self.b.call(helpers::GET_ATTACH_COOKIE, &[ctx]);
+                match self.program.session {
+                    Some(Session::Return { step }) => self.b.bin_imm(Ir::Add, cookie, step),
+                    _ => cookie,
+                }
             }
             (Op::KernelSymbol, [address]) => self.scalar(address),
             (Op::ByteSwap, [value]) => {
@@ -208,6 +212,7 @@ impl FnLower<'_, '_> {
             | ProgramKind::Kretprobe
             | ProgramKind::KprobeMulti
             | ProgramKind::KretprobeMulti
+            | ProgramKind::KprobeSession
             | ProgramKind::Fentry
             | ProgramKind::Fexit => self.b.call(helpers::GET_FUNC_IP, &[ctx]),
             _ => self.instruction_pointer(),

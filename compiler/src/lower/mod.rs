@@ -42,13 +42,13 @@ use crate::define_id;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::index::IndexVec;
 use crate::ir::builder::{FunctionBuilder, Variable};
-use crate::ir::{self, Block, FuncId, FunctionKind, MapDef, MapKind, Slot, Value, Width};
+use crate::ir::{self, Block, Cond, FuncId, FunctionKind, MapDef, MapKind, Slot, Value, Width};
 use crate::program::{
     self, Action, ActionId, ActionKind, Attach, Config, Counter, Manifest, MapDesc, MapId, MapRole, ProgramDesc,
     ProgramKind,
 };
 use crate::target::{Arch, Feature, PidNamespace, Target};
-use crate::typed::{ExprKind, FnId, Op, StmtKind, TypedMap, TypedProgram, TypedScript, TypedVar, VarId};
+use crate::typed::{ExprKind, FnId, Op, Session, StmtKind, TypedMap, TypedProgram, TypedScript, TypedVar, VarId};
 use crate::types::layout::{self, TupleLayout};
 use crate::types::{AddrSpace, Type, value};
 
@@ -94,7 +94,10 @@ pub fn lower(
     };
     let mut module = ModuleLower::new(script, facts, position);
     for (index, program) in script.programs.iter().enumerate() {
-        module.program(index, program);
+        // Those stand in the programs of their entries.
+        if !matches!(program.session, Some(Session::Return { .. })) {
+            module.program(index, program);
+        }
     }
     module.finish()
 }
@@ -288,39 +291,62 @@ impl<'a> ModuleLower<'a> {
             .collect::<Vec<_>>()
             .join(", ");
         let symbol = program_symbol(&probe, index);
-        self.subprograms.clear();
         let missed = reentrant.then(|| self.counter(Counter::Missed { probe: probe.clone() }));
-        let (builder, params) = FunctionBuilder::new(symbol.clone(), kind, 1, program.span);
-        let exit = {
-            let mut b = builder;
-            let exit = b.block();
-            let result = self.is_trial(program).then(|| Home::Register(zeroed(&mut b)));
-            let vars = self.variables(&mut b, &program.vars);
-            let ctx = params.first().copied().unwrap_or(Value(0));
-            let mut func = FnLower {
-                m: self,
-                b,
-                program,
-                decls: &program.vars,
-                ctx,
-                vars,
-                exit,
-                result,
-                loops: Vec::new(),
-                mentions: Rc::new(Mentions::of(&program.body, program.predicate.as_ref())),
-                probe,
-                temps: Temps::default(),
-                depth: 0,
-                rounds: 1,
-            };
-            func.body();
-            func.b.finish()
+        let (mut b, params) = FunctionBuilder::new(symbol.clone(), kind, 1, program.span);
+        let ctx = params.first().copied().unwrap_or(Value(0));
+        let mut probes = program.probes.clone();
+        let b = match self.returns(program) {
+            Some((returns, is_return)) => {
+                let (on_entry, on_return) = (b.block(), b.block());
+                let answer = b.call_kfunc(is_return, &[ctx]);
+                // Of a truth value only the lowest byte is told.
+                let answer = b.bin_imm(ir::BinOp::And, answer, 1);
+                b.branch_imm(Cond::Ne, answer, 0, on_return, on_entry);
+                b.enter(on_entry);
+                let mut b = self.whole(b, program, ctx, &probe);
+                b.enter(on_return);
+                probes.extend(&returns.probes);
+                self.whole(b, returns, ctx, &probe)
+            }
+            None => self.whole(b, program, ctx, &probe),
         };
-        let id = self.module.functions.push(exit);
+        let id = self.module.functions.push(b.finish());
         if let (Some(counter), Some(f)) = (missed, self.module.functions.get_mut(id)) {
             f.missed_counter = Some(counter.0);
         }
-        self.programs.push(ProgramDesc { symbol, kind: program.kind, probes: program.probes.clone() });
+        self.programs.push(ProgramDesc { symbol, kind: program.kind, probes });
+    }
+
+    /// The program at the returns of a session's entries, and the kernel's function that tells the two apart.
+    fn returns(&self, program: &TypedProgram) -> Option<(&'a TypedProgram, u32)> {
+        let Some(Session::Entry { returns, is_return }) = program.session else { return None };
+        Some((self.script.programs.get(returns)?, is_return))
+    }
+
+    /// Filter, predicate and action of a program, from the current block on.
+    fn whole(&mut self, mut b: FunctionBuilder, program: &TypedProgram, ctx: Value, probe: &str) -> FunctionBuilder {
+        self.subprograms.clear();
+        let exit = b.block();
+        let result = self.is_trial(program).then(|| Home::Register(zeroed(&mut b)));
+        let vars = self.variables(&mut b, &program.vars);
+        let mut func = FnLower {
+            m: self,
+            b,
+            program,
+            decls: &program.vars,
+            ctx,
+            vars,
+            exit,
+            result,
+            loops: Vec::new(),
+            mentions: Rc::new(Mentions::of(&program.body, program.predicate.as_ref())),
+            probe: probe.to_owned(),
+            temps: Temps::default(),
+            depth: 0,
+            rounds: 1,
+        };
+        func.body();
+        func.b
     }
 
     /// Somebody looks at what the program returns.
@@ -421,7 +447,7 @@ fn section(kind: ProgramKind) -> (&'static str, bool) {
         ProgramKind::RawTpRun | ProgramKind::RawTracepoint | ProgramKind::SyscallEnter | ProgramKind::SyscallExit => {
             ("raw_tp", false)
         }
-        ProgramKind::Kprobe | ProgramKind::KprobeMulti => ("kprobe", false),
+        ProgramKind::Kprobe | ProgramKind::KprobeMulti | ProgramKind::KprobeSession => ("kprobe", false),
         ProgramKind::Kretprobe | ProgramKind::KretprobeMulti => ("kretprobe", false),
         // Uprobes run preemptible: another task on the same CPU can enter the same program.
         ProgramKind::Uprobe | ProgramKind::UprobeMulti => ("uprobe", true),

@@ -503,6 +503,7 @@ pub fn section(kind: ProgramKind) -> &'static str {
         ProgramKind::Kretprobe => "kretprobe",
         ProgramKind::KprobeMulti => "kprobe.multi",
         ProgramKind::KretprobeMulti => "kretprobe.multi",
+        ProgramKind::KprobeSession => "kprobe.session",
         ProgramKind::Uprobe => "uprobe",
         ProgramKind::Uretprobe => "uretprobe",
         ProgramKind::UprobeMulti => "uprobe.multi",

@@ -139,11 +139,11 @@ const WITHOUT_MEANING: &[(&str, bool, &str)] = &[
     ("aot", true, "--emit-elf writes the compiled object"),
 ];
 
-/// What `--no-feature` can leave out. Sessions are never made, so that there is nothing to leave out.
-const FEATURES: &[(&str, Option<Feature>)] = &[
-    ("kprobe_multi", Some(Feature::KprobeMulti)),
-    ("kprobe_session", None),
-    ("uprobe_multi", Some(Feature::UprobeMulti)),
+/// What `--no-feature` can leave out.
+const FEATURES: &[(&str, Feature)] = &[
+    ("kprobe_multi", Feature::KprobeMulti),
+    ("kprobe_session", Feature::KprobeSession),
+    ("uprobe_multi", Feature::UprobeMulti),
 ];
 
 fn without_features(lists: &[String]) -> Result<Vec<Feature>, String> {
@@ -154,7 +154,7 @@ fn without_features(lists: &[String]) -> Result<Vec<Feature>, String> {
                 "--no-feature: `{word}` cannot be left out; there are kprobe_multi, kprobe_session and uprobe_multi"
             ));
         };
-        features.extend(*feature);
+        features.push(*feature);
     }
     Ok(features)
 }

@@ -64,7 +64,7 @@ pub fn text(cli: &Cli) -> String {
         &[
             ("kprobe_multi", has(Feature::KprobeMulti)),
             ("uprobe_multi", has(Feature::UprobeMulti)),
-            ("kprobe_session", built_with("bpf_session_is_return") && has(Feature::KprobeMulti)),
+            ("kprobe_session", built_with("bpf_session_is_return") && has(Feature::KprobeSession)),
             ("iter", built_with("bpf_iter_task")),
             ("kprobe", has(Feature::Kprobe)),
             ("uprobe", has_pmu("uprobe")),

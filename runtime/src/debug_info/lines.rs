@@ -2,7 +2,8 @@
 
 use gimli::{AttributeValue, ColumnType};
 
-use super::{DebugInfo, Dwarf, MOST_ENTRIES, Place, Unit, Units, contains, name_of};
+use super::index::contains;
+use super::{DebugInfo, Dwarf, MOST_ENTRIES, Place, Unit, Units, name_of};
 
 /// Rows of one line program that are looked at.
 const MOST_ROWS: usize = 1 << 24;

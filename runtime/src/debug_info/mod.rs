@@ -4,6 +4,7 @@
 //!
 //! The file can be hostile: it belongs to whoever runs the program. Walks are bounded, sections are no larger than the file.
 
+mod index;
 mod lines;
 mod sections;
 mod types;
@@ -44,6 +45,7 @@ pub struct DebugInfo {
     pub segments: Segments,
     /// Where the units begin, in the order of the section.
     units: OnceCell<Vec<usize>>,
+    index: index::Index,
     types: RefCell<types::Types>,
 }
 
@@ -94,7 +96,13 @@ impl DebugInfo {
         }
         let sections = gimli::DwarfSections::load(|id| sections::read(file, id.name()))?;
         let segments = Segments::of(file);
-        let this = Self { sections, segments, units: OnceCell::new(), types: RefCell::default() };
+        let this = Self {
+            sections,
+            segments,
+            units: OnceCell::new(),
+            index: index::Index::default(),
+            types: RefCell::default(),
+        };
         Ok((!this.unit_starts().is_empty()).then_some(this))
     }
 
@@ -120,45 +128,13 @@ impl DebugInfo {
         dwarf.unit(header).ok()
     }
 
-    /// Where the unit begins that an address lies in.
-    fn unit_of_address(&self, dwarf: &Dwarf<'_>, address: u64) -> Option<usize> {
-        let mut headers = dwarf.debug_aranges.headers();
-        while let Ok(Some(header)) = headers.next() {
-            let mut entries = header.entries();
-            while let Ok(Some(entry)) = entries.next_raw() {
-                if address.checked_sub(entry.address()).is_some_and(|at| at < entry.length()) {
-                    return Some(header.debug_info_offset().0);
-                }
-            }
-        }
-        // Not every compiler writes that section.
-        self.unit_starts().iter().copied().find(|&start| {
-            let Some(unit) = Self::unit_at(dwarf, start) else { return false };
-            let mut entries = unit.entries();
-            matches!(entries.next_dfs(), Ok(Some(root)) if contains(dwarf, &unit, root, address))
-        })
-    }
-
-    /// The entry of the function whose code begins at an address.
-    fn function_at(&self, dwarf: &Dwarf<'_>, address: u64) -> Option<Place> {
-        let start = self.unit_of_address(dwarf, address)?;
-        let unit = Self::unit_at(dwarf, start)?;
-        let mut entries = unit.entries();
-        for _ in 0..MOST_ENTRIES {
-            let entry = entries.next_dfs().ok()??;
-            if entry.tag() == gimli::DW_TAG_subprogram && entry_address(dwarf, &unit, entry) == Some(address) {
-                return Some(Place { unit: start, entry: entry.offset() });
-            }
-        }
-        None
-    }
-
-    /// Types as BTF, with the function whose code begins at an address, under a name. What one call has answered keeps its ids in
-    /// all later answers.
-    pub fn function_types(&self, address: u64, name: &str) -> Option<Rc<Btf>> {
+    /// Types as BTF, with the functions whose code begins at some addresses, each under a name. What one call has answered keeps its
+    /// ids in all later answers. To ask for many functions at once is cheaper: each answer is made of all types so far.
+    pub fn function_types(&self, functions: &[(u64, String)]) -> Option<Rc<Btf>> {
         let dwarf = self.dwarf();
-        let place = self.function_at(&dwarf, address)?;
-        self.types.borrow_mut().function(&dwarf, place, name)
+        let places =
+            functions.iter().filter_map(|(address, name)| Some((self.function_at(&dwarf, *address)?, name.as_str())));
+        self.types.borrow_mut().functions(&dwarf, places)
     }
 
     /// Types as BTF, with the struct, union, enum or typedef of a name, as `kinds` says.
@@ -205,31 +181,6 @@ fn tags(kinds: KindSet) -> &'static [gimli::DwTag] {
         (KindSet::TYPEDEF, &[gimli::DW_TAG_typedef]),
     ];
     TAGS.iter().find(|(of, _)| *of == kinds).map_or(&[], |(_, tags)| tags)
-}
-
-/// Where the code of an entry begins.
-fn entry_address(dwarf: &Dwarf<'_>, unit: &Unit<'_>, entry: &Entry<'_>) -> Option<u64> {
-    dwarf.attr_address(unit, entry.attr_value(gimli::DW_AT_low_pc)?).ok()?
-}
-
-/// The code of an entry holds an address. (gimli's own `die_ranges` adds a foreign length without a check.)
-fn contains(dwarf: &Dwarf<'_>, unit: &Unit<'_>, entry: &Entry<'_>, address: u64) -> bool {
-    if let Some(ranges) = entry.attr_value(gimli::DW_AT_ranges) {
-        let Ok(Some(mut ranges)) = dwarf.attr_ranges(unit, ranges) else { return false };
-        while let Ok(Some(range)) = ranges.next() {
-            if range.begin <= address && address < range.end {
-                return true;
-            }
-        }
-        return false;
-    }
-    let Some(low) = entry_address(dwarf, unit, entry) else { return false };
-    let end = match entry.attr_value(gimli::DW_AT_high_pc) {
-        Some(AttributeValue::Udata(len)) => low.checked_add(len),
-        Some(value) => dwarf.attr_address(unit, value).ok().flatten(),
-        None => None,
-    };
-    low <= address && end.is_some_and(|end| address < end)
 }
 
 /// An attribute of an entry or of the one that it is an instance or the definition of.

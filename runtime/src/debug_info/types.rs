@@ -52,17 +52,25 @@ pub(super) struct Types {
 }
 
 impl Types {
-    /// The BTF with a function.
-    pub(super) fn function(&mut self, dwarf: &Dwarf<'_>, place: Place, name: &str) -> Option<Rc<Btf>> {
-        let key = place.unit + place.entry.0;
-        if !self.functions.contains_key(&key) {
-            let mut work = Work { types: self, dwarf, units: Units::default(), pending: Vec::new() };
-            let proto = work.prototype(place)?;
-            work.finish();
-            let id = self.writer.func(name, proto, Linkage::Global);
-            self.functions.insert(key, id);
+    /// The BTF with some functions; `None` where none of them could be made.
+    pub(super) fn functions<'n>(
+        &mut self,
+        dwarf: &Dwarf<'_>,
+        functions: impl Iterator<Item = (Place, &'n str)>,
+    ) -> Option<Rc<Btf>> {
+        let mut work = Work { types: self, dwarf, units: Units::default(), pending: Vec::new() };
+        let mut any = false;
+        for (place, name) in functions {
+            let key = place.unit + place.entry.0;
+            if !work.types.functions.contains_key(&key) {
+                let Some(proto) = work.prototype(place) else { continue };
+                work.finish();
+                let id = work.types.writer.func(name, proto, Linkage::Global);
+                work.types.functions.insert(key, id);
+            }
+            any = true;
         }
-        self.read()
+        if any { self.read() } else { None }
     }
 
     /// What is known about a type by name: nothing yet (`Err`), that there is none, or the BTF that holds it.

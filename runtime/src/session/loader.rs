@@ -60,6 +60,7 @@ pub(crate) fn kernel_type(kind: ProgramKind) -> (u32, u32) {
             (bpf::PROG_TYPE_KPROBE, 0)
         }
         ProgramKind::KprobeMulti | ProgramKind::KretprobeMulti => (bpf::PROG_TYPE_KPROBE, bpf::ATTACH_KPROBE_MULTI),
+        ProgramKind::KprobeSession => (bpf::PROG_TYPE_KPROBE, bpf::ATTACH_KPROBE_SESSION),
         ProgramKind::UprobeMulti | ProgramKind::UretprobeMulti => (bpf::PROG_TYPE_KPROBE, bpf::ATTACH_UPROBE_MULTI),
         ProgramKind::Tracepoint => (bpf::PROG_TYPE_TRACEPOINT, 0),
         ProgramKind::PerfEvent => (bpf::PROG_TYPE_PERF_EVENT, 0),

@@ -50,6 +50,8 @@ pub const ATTACH_ITER: u32 = 28;
 pub const ATTACH_PERF_EVENT: u32 = 41;
 /// `BPF_TRACE_KPROBE_MULTI`.
 pub const ATTACH_KPROBE_MULTI: u32 = 42;
+/// `BPF_TRACE_KPROBE_SESSION`.
+pub const ATTACH_KPROBE_SESSION: u32 = 56;
 /// Attach type of programs for links over many user probes.
 pub const ATTACH_UPROBE_MULTI: u32 = 48;
 /// `BPF_F_KPROBE_MULTI_RETURN`.
@@ -324,12 +326,23 @@ struct LinkKprobeMultiAttr {
     cookies: u64,
 }
 
+/// Where in functions a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// At their entry.
+    Entry,
+    /// At their return.
+    Return,
+    /// At both: [`ATTACH_KPROBE_SESSION`].
+    Session,
+}
+
 /// Links a program to many kernel functions, by name; `cookies` has one per function.
 pub fn link_kprobe_multi(
     prog: BorrowedFd<'_>,
     functions: &[CString],
     cookies: &[u64],
-    is_return: bool,
+    when: When,
 ) -> io::Result<OwnedFd> {
     if functions.len() != cookies.len() {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
@@ -337,8 +350,8 @@ pub fn link_kprobe_multi(
     let names: Vec<u64> = functions.iter().map(|f| f.as_ptr() as u64).collect();
     let mut attr = LinkKprobeMultiAttr {
         prog_fd: prog.as_raw_fd() as u32,
-        attach_type: ATTACH_KPROBE_MULTI,
-        multi_flags: if is_return { KPROBE_MULTI_RETURN } else { 0 },
+        attach_type: if when == When::Session { ATTACH_KPROBE_SESSION } else { ATTACH_KPROBE_MULTI },
+        multi_flags: if when == When::Return { KPROBE_MULTI_RETURN } else { 0 },
         cnt: names.len() as u32,
         syms: address(&names),
         cookies: address(cookies),

@@ -11,7 +11,7 @@ use tapline_compiler::target::Feature;
 
 use crate::sys::bpf::{
     ATTACH_KPROBE_MULTI, ATTACH_UPROBE_MULTI, BtfTarget, ExtInfo, LogRequest, PROG_TYPE_KPROBE, PROG_TYPE_TRACEPOINT,
-    PROG_TYPE_TRACING, ProgLoad, link_kprobe_multi, link_uprobe_multi, prog_load,
+    PROG_TYPE_TRACING, ProgLoad, When, link_kprobe_multi, link_uprobe_multi, prog_load,
 };
 
 /// Answers so far.
@@ -49,6 +49,8 @@ fn probe(feature: Feature) -> bool {
     match feature {
         Feature::Kprobe => has_pmu("kprobe"),
         Feature::KprobeMulti => has_pmu("kprobe") && has_kprobe_multi(),
+        // Whether programs may ask where they run is seen from the kernel's types.
+        Feature::KprobeSession => probe(Feature::KprobeMulti),
         Feature::UprobeMulti => has_pmu("uprobe") && has_uprobe_multi(),
         Feature::Fentry => has_direct_calls(),
         // Before, programs may call it there, too, but it does not tell them anything.
@@ -148,7 +150,7 @@ fn zero(register: u8) -> bpf_insn {
 fn has_kprobe_multi() -> bool {
     let insns = [insn(MOV64_IMM, 0), insn(EXIT, 0)];
     let Ok(program) = load(PROG_TYPE_KPROBE, ATTACH_KPROBE_MULTI, &insns, &mut Vec::new()) else { return false };
-    match link_kprobe_multi(program.as_fd(), &[], &[], false) {
+    match link_kprobe_multi(program.as_fd(), &[], &[], When::Entry) {
         Ok(_) => true,
         Err(error) => error.raw_os_error() == Some(libc::EINVAL) && kernel_release() >= (5, 18),
     }

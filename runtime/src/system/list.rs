@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tapline_compiler::probes::{fentry, has_wildcard, iter, rawtracepoint};
 use tapline_compiler::program::{Attach, ProbeDesc};
@@ -90,6 +90,10 @@ struct Row {
 }
 
 const UNITS: &[&str] = &["hz:", "ms:", "s:", "us:"];
+
+/// Functions of a program whose types are asked for at first; each time twice as many, so that the first lines come at once and all of
+/// them in little more time than the last answer takes.
+const FIRST_BATCH: usize = 16;
 
 /// In the order in which they are listed.
 const ROWS: &[Row] = &[
@@ -470,24 +474,30 @@ impl Lister<'_> {
                 Err(error) => return Err(ListError::Binary(path, error)),
             };
             let pattern = format!("{language}{}", function.trim_matches('"'));
-            for found in binaries::functions(&symbols, &pattern) {
-                self.line(&format!("{provider}:{}:{language}{}", path.display(), found.name))?;
-                if self.verbose && provider == "uprobe" {
-                    self.user_arguments(&path, found.offset)?;
+            let functions = binaries::functions(&symbols, &pattern);
+            let (mut rest, mut size) = (functions.as_slice(), FIRST_BATCH);
+            while !rest.is_empty() {
+                let (batch, later) = rest.split_at(size.min(rest.len()));
+                (rest, size) = (later, size.saturating_mul(2));
+                let offsets: Vec<u64> = batch.iter().map(|found| found.offset).collect();
+                let wanted = path.to_str().filter(|_| self.verbose && provider == "uprobe");
+                let types = wanted.and_then(|path| self.system.types_of_functions(path, &offsets));
+                for found in batch {
+                    self.line(&format!("{provider}:{}:{language}{}", path.display(), found.name))?;
+                    if let Some(btf) = &types {
+                        self.user_arguments(btf, found.offset)?;
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    /// The parameters of a user function, where its file has debug information.
-    fn user_arguments(&mut self, path: &Path, offset: u64) -> Result<(), ListError> {
-        let Some(btf) = path.to_str().and_then(|path| self.system.user_function_types(path, offset)) else {
-            return Ok(());
-        };
+    /// The parameters of a user function.
+    fn user_arguments(&mut self, btf: &Btf, offset: u64) -> Result<(), ListError> {
         let Some(proto) = btf.function(&function_at(offset)) else { return Ok(()) };
         for param in proto.params() {
-            self.argument(&format!("{} {}", plain_name(&btf, param.ty), param.name))?;
+            self.argument(&format!("{} {}", plain_name(btf, param.ty), param.name))?;
         }
         Ok(())
     }
@@ -563,7 +573,8 @@ impl Lister<'_> {
                 own.map_or(Ok(()), |(_, btf)| self.raw_tracepoint_arguments(btf, event))
             }
             Attach::Uprobe { path, offset } if probe.name.starts_with("uprobe:") => {
-                self.user_arguments(path.as_ref(), *offset)
+                let types = self.system.types_of_functions(path, &[*offset]);
+                types.map_or(Ok(()), |btf| self.user_arguments(&btf, *offset))
             }
             _ => Ok(()),
         }

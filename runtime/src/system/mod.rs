@@ -192,6 +192,13 @@ impl System {
         known.entry(path.to_owned()).or_insert_with(load).clone()
     }
 
+    /// Types as BTF, with the functions at some bytes of a file, as far as its debug information has them.
+    pub fn types_of_functions(&self, path: &str, offsets: &[u64]) -> Option<Rc<Btf>> {
+        let info = self.debug_info(path)?;
+        let address = |offset: &u64| Some((info.segments.address_of(*offset)?, function_at(*offset)));
+        info.function_types(&offsets.iter().filter_map(address).collect::<Vec<_>>())
+    }
+
     /// The traceable functions. Where the kernel lists none, all functions of the symbol table.
     pub fn functions(&self) -> Result<&Functions, TargetError> {
         self.functions
@@ -445,8 +452,7 @@ impl Target for System {
     }
 
     fn user_function_types(&self, path: &str, offset: u64) -> Option<Rc<Btf>> {
-        let info = self.debug_info(path)?;
-        info.function_types(info.segments.address_of(offset)?, &function_at(offset))
+        self.types_of_functions(path, &[offset])
     }
 
     fn user_type(&self, path: &str, kinds: KindSet, name: &str) -> Option<Rc<Btf>> {

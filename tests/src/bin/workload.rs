@@ -57,7 +57,7 @@ usage: workload [--wait] [--quiet] [--comm NAME] [--cgroup PATH] SUBCOMMAND [ARG
   call-cpp N                    call a function N times that C++ knows as tapline::seven(int), with 7
   call-touch N                  change the eight bytes at `watched` N times
   touch-threads N               N threads, one after the other, each changing the eight bytes at `watched` once
-  call-usdt N                   pass N times the usdt probes tapline:tick and tapline:tock
+  call-usdt N                   pass N times the usdt probes tapline:tick, tapline:tock and tapline:forms
   call-sort N                   N times sort three numbers with qsort, whose comparison calls workload_add
   then: several subcommands in one run, separated by the word `then`
 ";

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use tapline_compiler::program::{Attach, ProbeDesc};
 
 use crate::session::SessionError;
-use crate::sys::bpf;
+use crate::sys::bpf::{self, When};
 use crate::sys::perf::{self, Scope};
 
 use super::{Environment, Failure, Links, c_string};
@@ -81,7 +81,7 @@ fn explain(error: &io::Error) -> Failure {
 pub(super) fn attach_multi(
     program: BorrowedFd<'_>,
     probes: &[&ProbeDesc],
-    is_return: bool,
+    when: When,
     failed: &mut dyn FnMut(&ProbeDesc, Failure) -> Result<(), SessionError>,
 ) -> Result<Links, SessionError> {
     let mut links = Links::default();
@@ -97,7 +97,7 @@ pub(super) fn attach_multi(
             }
         }
         let cookies: Vec<u64> = part.iter().map(|p| p.cookie).collect();
-        match bpf::link_kprobe_multi(program, &names, &cookies, is_return) {
+        match bpf::link_kprobe_multi(program, &names, &cookies, when) {
             Ok(link) => {
                 links.links.push(link);
                 links.probes += part.len();

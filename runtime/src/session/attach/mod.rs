@@ -18,6 +18,7 @@ use tapline_compiler::program::{Attach, MissingProbes, ProbeDesc, Program, Progr
 
 use crate::maps::table::online_cpus;
 use crate::symbols::kallsyms::KernelSymbols;
+use crate::sys::bpf::When;
 use crate::sys::identity::describe;
 
 use super::SessionError;
@@ -220,9 +221,17 @@ pub fn attach_all(
             }
         };
         match desc.kind {
-            ProgramKind::KprobeMulti | ProgramKind::KretprobeMulti => {
-                let is_return = desc.kind == ProgramKind::KretprobeMulti;
-                all.extend(kprobe::attach_multi(fd.as_fd(), &probes, is_return, &mut failed)?);
+            ProgramKind::KprobeMulti => {
+                all.extend(kprobe::attach_multi(fd.as_fd(), &probes, When::Entry, &mut failed)?);
+            }
+            ProgramKind::KretprobeMulti => {
+                all.extend(kprobe::attach_multi(fd.as_fd(), &probes, When::Return, &mut failed)?);
+            }
+            ProgramKind::KprobeSession => {
+                // The entries, then the returns of the same functions.
+                let (entries, _) = probes.split_at(probes.len() / 2);
+                let links = kprobe::attach_multi(fd.as_fd(), entries, When::Session, &mut failed)?;
+                all.extend(Links { probes: links.probes * 2, ..links });
             }
             ProgramKind::UprobeMulti | ProgramKind::UretprobeMulti => {
                 let is_return = desc.kind == ProgramKind::UretprobeMulti;
