@@ -231,9 +231,10 @@ mod tests {
         // The mappings are those of sleep once the child has executed it, and its loader has come so far: on a busy machine that takes a while.
         let mut code = None;
         for _ in 0..3000 {
+            let maps = Maps::of(child.id()).unwrap();
+            // Later than what is looked at, so that it has at least that.
             *symbols.processes.borrow_mut() = Processes::default();
             symbols.remember(child.id());
-            let maps = Maps::of(child.id()).unwrap();
             code = maps.iter().find(|mapping| mapping.path.contains("libc")).cloned();
             if code.is_some() && maps.iter().any(|mapping| mapping.path.ends_with("sleep")) {
                 break;
