@@ -110,3 +110,27 @@ impl LineTable for SourceMap {
         Some(Line { file: file.name(), line: index as u32 + 1, column, text: file.line(index)? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::ir::parse;
+
+    fn deepest_of(text: &str) -> u32 {
+        let module = parse::parse(&format!("license \"GPL\"\n{text}")).unwrap();
+        let code = bpf::compile(&module).unwrap();
+        deepest(&module, &code)
+    }
+
+    #[test]
+    fn every_frame_of_a_chain_takes_room() {
+        let program = |body: &str| format!("\nfn0 = function p0 program tracepoint {{\n{body}\n}}\n");
+        let sub = |id: u32, body: &str| format!("\nfn{id} = function f{id} sub {{\n{body}\n}}\n");
+        let nothing = "b0(v0):\n    return v0";
+        let calls = |id: u32| format!("b0(v0):\n    v1 = call_sub fn{id}(v0)\n    return v1");
+        assert_eq!(deepest_of(&program(nothing)), 32);
+        assert_eq!(deepest_of(&(program(&calls(1)) + &sub(1, nothing))), 64);
+        assert_eq!(deepest_of(&(program(&calls(1)) + &sub(1, &calls(2)) + &sub(2, nothing))), 96);
+    }
+}
