@@ -83,6 +83,9 @@ fn applies(case: &Case, run: &Run) -> Result<(), String> {
     if run.options.iter().any(|option| option == "-l" || option == "-lv") {
         return Err("lists and compiles nothing".to_owned());
     }
+    if run.args.iter().any(|arg| arg == "--help") {
+        return Err("asks what the script is for, and compiles nothing".to_owned());
+    }
     if run.exit != 0 {
         return Err("ends with an error".to_owned());
     }
