@@ -101,13 +101,14 @@ pub fn compile(input: &Input, files: &dyn Files, target: &dyn Target) -> Compile
     run.out
 }
 
-/// What a script says of itself: its first comment and its options. `None` where it has mistakes, or an option `help` of its own.
-pub fn usage(input: &Input, files: &dyn Files) -> Option<String> {
+/// What a script says of itself: its first comment and its options. `None` where it has mistakes, or an option of its own by the
+/// name that was asked for (`help`, `h`).
+pub fn usage(input: &Input, files: &dyn Files, asked: &str) -> Option<String> {
     let mut loaded = load(input, files, &|| false);
     if loaded.diagnostics.iter().any(Diagnostic::is_error) {
         return None;
     }
-    expand::usage(&mut loaded.script, &input.text)
+    expand::usage(&mut loaded.script, &input.text, asked)
 }
 
 /// How many further places of a mistake are shown.

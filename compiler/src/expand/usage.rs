@@ -67,8 +67,8 @@ impl Options {
     }
 }
 
-/// The text for a script and its source; `None` where `help` is an option of the script itself.
-pub fn usage(script: &mut Script, source: &str) -> Option<String> {
+/// The text for a script and its source; `None` where the script has an option of the name that was asked for.
+pub fn usage(script: &mut Script, source: &str, asked: &str) -> Option<String> {
     let mut options = Options::default();
     for item in &mut script.items {
         match item {
@@ -78,7 +78,7 @@ pub fn usage(script: &mut Script, source: &str) -> Option<String> {
             Item::C(_) | Item::Config(_) | Item::Import(_) | Item::MapDecl(_) => {}
         }
     }
-    if options.0.iter().any(|o| o.name == "help") {
+    if options.0.iter().any(|o| o.name == asked) {
         return None;
     }
     let mut out = first_comment(source);
@@ -129,7 +129,7 @@ mod tests {
     fn of(text: &str) -> Option<String> {
         let mut parsed = parse(FileId(0), text, &ParseOptions::default());
         assert!(parsed.errors.is_empty(), "{:?}", parsed.errors);
-        usage(&mut parsed.script, text)
+        usage(&mut parsed.script, text, "h")
     }
 
     #[test]
@@ -161,6 +161,7 @@ Options:
         assert_eq!(of("// one\n// two\n\nbegin { }").unwrap(), "one\ntwo\n");
         assert_eq!(of("/* all */ begin { }").unwrap(), "all\n");
         assert_eq!(of("begin { } // late").unwrap(), "The script has no options.\n");
-        assert_eq!(of("begin { print(getopt(\"help\")); }"), None);
+        assert_eq!(of("begin { print(getopt(\"h\")); }"), None);
+        assert!(of("begin { print(getopt(\"help\")); }").is_some());
     }
 }

@@ -162,9 +162,10 @@ fn input(cli: &Cli) -> Result<Input, Diagnostic> {
     Ok(Input { name, text, include_folders, includes, ..Input::default() })
 }
 
-/// Whether the script is asked what it is for.
-fn asks_for_help(cli: &Cli) -> bool {
-    cli.named.iter().any(|(name, value)| matches!(name.as_str(), "help" | "h") && value.is_none())
+/// The option by which the script is asked what it is for.
+fn help_option(cli: &Cli) -> Option<&str> {
+    let asks = |name: &str| matches!(name, "help" | "h");
+    cli.named.iter().find(|(name, value)| asks(name) && value.is_none()).map(|(name, _)| name.as_str())
 }
 
 /// Compiles, and says everything that is to be said about it.
@@ -257,8 +258,8 @@ fn nothing_to_run(cli: &Cli) -> Diagnostic {
 
 fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
     let input = input(cli)?;
-    if asks_for_help(cli)
-        && let Some(text) = usage(&input, &LiveFiles)
+    if let Some(asked) = help_option(cli)
+        && let Some(text) = usage(&input, &LiveFiles, asked)
     {
         // A reader that closes early has what it wanted.
         let _ = io::stdout().write_all(text.as_bytes());
