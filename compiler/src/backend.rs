@@ -5,7 +5,7 @@ use crate::bpf::frame::STACK_SIZE;
 use crate::bpf::{self, Code};
 use crate::diagnostic::Diagnostic;
 use crate::index::IndexVec;
-use crate::ir::passes::{self, map_values, slots};
+use crate::ir::passes::{self, map_values, opaque, slots};
 use crate::ir::{FuncId, Module, Op};
 use crate::lower::Lowered;
 use crate::object::{self, Line, LineTable};
@@ -34,6 +34,9 @@ pub fn compile(mut optimised: Module) -> Result<Compiled, Diagnostic> {
     loop {
         let mut module = optimised.clone();
         slots::place_slots(&mut module, stack)?;
+        if module.frame_blind {
+            opaque::opaque(&mut module);
+        }
         map_values::map_values(&mut module)?;
         passes::tidy(&mut module)?;
         let code = bpf::compile(&module)?;

@@ -88,6 +88,23 @@ pub enum Feature {
     Fentry,
     /// `bpf_ktime_get_tai_ns`.
     KtimeTai,
+    /// A verifier that, where functions call each other, knows whose register it is that counts.
+    FramePrecision,
+}
+
+impl Feature {
+    /// Those that only the kernel's age tells.
+    pub const BY_RELEASE: [Self; 2] = [Self::UserFuncIp, Self::FramePrecision];
+
+    /// The release that a feature came with, major and minor, where only that tells.
+    pub const fn since(self) -> Option<(u32, u32)> {
+        match self {
+            // Before, programs may call it there, too, but it does not tell them anything.
+            Self::UserFuncIp => Some((6, 7)),
+            Self::FramePrecision => Some((6, 5)),
+            _ => None,
+        }
+    }
 }
 
 /// A process's view of itself, when tapline runs in a pid namespace of its own.

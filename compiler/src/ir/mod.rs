@@ -66,6 +66,8 @@ pub struct Module {
     pub license: String,
     /// The map of event counters, an array of one whose value is `u64` counters.
     pub counters: Option<MapId>,
+    /// It is for a kernel whose verifier confuses the registers of functions that call each other; see [`passes::opaque`].
+    pub frame_blind: bool,
 }
 
 /// A map of the object.

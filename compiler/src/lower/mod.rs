@@ -73,6 +73,7 @@ struct Facts {
     start_time_ns: u64,
     wall_offset_ns: u64,
     has_loops: bool,
+    frame_blind: bool,
     possible_cpus: u32,
     pid_namespace: Option<PidNamespace>,
 }
@@ -89,6 +90,7 @@ pub fn lower(
         wall_offset_ns: target.wall_offset_ns(),
         // The kernel is asked only where it matters.
         has_loops: wants_loops(script) && target.has(Feature::Loop),
+        frame_blind: !target.has(Feature::FramePrecision),
         possible_cpus: target.possible_cpus(),
         pid_namespace: target.pid_namespace(),
     };
@@ -386,6 +388,7 @@ impl<'a> ModuleLower<'a> {
             map.value_size = (self.counters.len() as u32).max(1) * 8;
         }
         self.module.counters = Some(self.counters_map);
+        self.module.frame_blind = self.facts.frame_blind;
         let records = self.records.into_vec();
         let actions = self
             .script

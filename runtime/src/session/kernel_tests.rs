@@ -81,6 +81,7 @@ fn program(probes: Vec<(ProgramKind, &'static str, ProbeDesc, ActionId, i64)>) -
         rodata: Vec::new(),
         license: "GPL".into(),
         counters: None,
+        frame_blind: false,
     };
     for (i, (kind, section, desc, action, number)) in probes.into_iter().enumerate() {
         let symbol = format!("p{i}");

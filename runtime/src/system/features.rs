@@ -53,9 +53,7 @@ fn probe(feature: Feature) -> bool {
         Feature::KprobeSession => probe(Feature::KprobeMulti),
         Feature::UprobeMulti => has_pmu("uprobe") && has_uprobe_multi(),
         Feature::Fentry => has_direct_calls(),
-        // Before, programs may call it there, too, but it does not tell them anything.
-        Feature::UserFuncIp => kernel_release() >= (6, 7),
-        _ => false,
+        _ => feature.since().is_some_and(|since| kernel_release() >= since),
     }
 }
 
@@ -173,7 +171,8 @@ pub fn kernel_release() -> (u32, u32) {
     parse_release(&std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default())
 }
 
-fn parse_release(text: &str) -> (u32, u32) {
+/// The first two numbers in the name of a release, zeros where there are none.
+pub fn parse_release(text: &str) -> (u32, u32) {
     let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }

@@ -10,12 +10,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use tapline::maps::table::possible_cpus;
+use tapline::system::features::parse_release;
 use tapline_tests::generate::judge::{Failure, Judge, Kind, Prepared};
 use tapline_tests::generate::{PAGE, page, script};
 use tapline_tests::sys::page_at;
 
-const USAGE: &str =
-    "usage: generate [--seed N] [--count N] [--failures DIR] [--cpus N] [--show | --write FILE | --read FILE]";
+const USAGE: &str = "usage: generate [--seed N] [--count N] [--failures DIR] [--cpus N] [--release M.N] [--show | --write FILE | --read FILE]";
 
 /// Failures after which there is no point in going on.
 const MOST_FAILURES: usize = 20;
@@ -27,6 +27,7 @@ struct Options {
     seed: u64,
     count: u64,
     cpus: Option<u32>,
+    release: Option<(u32, u32)>,
     failures: PathBuf,
     show: bool,
     write: Option<PathBuf>,
@@ -38,6 +39,7 @@ fn options() -> Result<Options, String> {
         seed: 1,
         count: 500,
         cpus: None,
+        release: None,
         failures: PathBuf::from("target/ladder/generate"),
         show: false,
         write: None,
@@ -51,6 +53,7 @@ fn options() -> Result<Options, String> {
             "--seed" => options.seed = number(value()?)?,
             "--count" => options.count = number(value()?)?,
             "--cpus" => options.cpus = u32::try_from(number(value()?)?).ok(),
+            "--release" => options.release = Some(parse_release(&value()?)),
             "--failures" => options.failures = PathBuf::from(value()?),
             "--show" => options.show = true,
             "--write" => options.write = Some(PathBuf::from(value()?)),
@@ -198,7 +201,7 @@ fn run() -> Result<bool, String> {
         read(&options, path)?
     } else {
         let here = possible_cpus().map_err(|error| error.to_string())?;
-        let judge = Judge::new(options.cpus.unwrap_or(u32::try_from(here).unwrap_or(1)))?;
+        let judge = Judge::new(options.cpus.unwrap_or(u32::try_from(here).unwrap_or(1)), options.release)?;
         match &options.write {
             Some(path) => write(&options, &judge, path)?,
             None => all(&options, &judge)?,

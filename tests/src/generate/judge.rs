@@ -23,6 +23,7 @@ use tapline_compiler::program::{
 };
 use tapline_compiler::render::{Colour, render_all};
 use tapline_compiler::source::SourceMap;
+use tapline_compiler::target::Feature;
 use tapline_compiler::target::fixture::Fixture;
 use tapline_compiler::{backend, check, expand, lower};
 use tapline_grammar::ParseOptions;
@@ -83,17 +84,20 @@ pub struct Prepared {
     pub program: Program,
 }
 
-/// Compiles for the pinned kernel with so many CPUs.
+/// Compiles for the pinned kernel, or for an older one, with so many CPUs.
 pub struct Judge {
     target: Fixture,
     cpus: u32,
 }
 
 impl Judge {
-    /// Fails only when the pinned BTF is damaged.
-    pub fn new(cpus: u32) -> Result<Self, String> {
+    /// `release` is the major and minor number of the kernel. Fails only when the pinned BTF is damaged.
+    pub fn new(cpus: u32, release: Option<(u32, u32)>) -> Result<Self, String> {
         let mut target = Fixture::new().map_err(|e| format!("{e:?}"))?;
         target.possible_cpus = cpus;
+        let later =
+            |feature: &Feature| release.is_some_and(|release| feature.since().is_some_and(|since| since > release));
+        target.lacking.extend(Feature::BY_RELEASE.iter().filter(|f| later(f)));
         Ok(Self { target, cpus })
     }
 

@@ -1,5 +1,5 @@
 //! Passes over the intermediate representation, one file each. `optimise` runs those that make code better; those that
-//! make it acceptable to the kernel (`slots`, `map_values`) are run by `backend`.
+//! make it acceptable to the kernel (`slots`, `opaque`, `map_values`) are run by `backend`.
 
 pub mod branches;
 pub mod dce;
@@ -7,6 +7,7 @@ pub mod fold;
 pub mod gvn;
 pub mod keys;
 pub mod map_values;
+pub mod opaque;
 mod slot_access;
 pub mod slots;
 pub mod stores;

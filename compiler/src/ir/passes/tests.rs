@@ -4,7 +4,7 @@
 use crate::ir::{Module, parse, verify};
 
 use super::slot_access::MapSizes;
-use super::{branches, dce, fold, gvn, keys, map_values, slots, stores};
+use super::{branches, dce, fold, gvn, keys, map_values, opaque, slots, stores};
 
 const HEAD: &str = "license \"GPL\"
 map m0 hash hash key 8 value 8 entries 64 flags 0
@@ -256,6 +256,59 @@ fn map_values_get_an_address_or_a_lookup() {
     atomic_add 8, v3, 0, v1
     return v1";
     insta::assert_snapshot!(listing("tracepoint", body, |m| map_values::map_values(m).unwrap()));
+}
+
+/// With a function to call, and with a map of counters.
+fn opaque_listing(body: &str) -> String {
+    let body = format!("{body}\n}}\n\nfn1 = function f1 sub {{\nb0(v0):\n    return v0");
+    listing("tracepoint", &body, |m| {
+        m.counters = Some(crate::program::MapId(1));
+        opaque::opaque(m);
+    })
+}
+
+#[test]
+fn opaque_hides_what_is_older_than_a_call() {
+    // `v1` and what is made of it, but not `v5`, which is younger.
+    let body = "b0(v0):
+    v1 = call get_current_uid_gid()
+    v2 = const 7
+    v3 = call_sub fn1(v2)
+    v4 = and v1, v2
+    v5 = call get_smp_processor_id()
+    v6 = cmp ult v1, v2
+    branch eq v4, v2, b1(), b2()
+b1:
+    return v6
+b2:
+    branch eq v5, v2, b1(), b3()
+b3:
+    return v2";
+    insta::assert_snapshot!(opaque_listing(body));
+}
+
+#[test]
+fn opaque_leaves_bounds_null_checks_and_loops() {
+    let body = "b0(v0):
+    v1 = call get_current_uid_gid()
+    v2 = const 7
+    v3 = map_value m1, 0
+    v4 = map m1
+    v5 = call map_lookup_elem(v4, v3)
+    v6 = call_sub fn1(v2)
+    v7 = const 0
+    branch ult v1, v2, b1(), b2()
+b1:
+    v8 = add v3, v1
+    v9 = load 1, v8, 0
+    branch eq v5, v7, b2(), b3(v7)
+b2:
+    return v2
+b3(v10):
+    v11 = call_sub fn1(v2)
+    v12 = add v10, v2
+    branch ult v12, v2, b3(v12), b2()";
+    insta::assert_snapshot!(opaque_listing(body));
 }
 
 const LARGE: &str = "    s0 = slot 1024 align 8
