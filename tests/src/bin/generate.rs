@@ -81,11 +81,12 @@ impl<'a> Failures<'a> {
     }
 
     /// Counts a script; its failure, if it is one.
-    fn count(&mut self, outcome: Result<(), Failure>) -> Option<Failure> {
+    fn count(&mut self, seed: u64, outcome: Result<(), Failure>) -> Option<Failure> {
         self.count += 1;
         let failure = outcome.err()?;
         if failure.kind == Kind::TooComplex {
             self.too_complex += 1;
+            println!("seed {seed}: too complex for the kernel");
             return None;
         }
         Some(failure)
@@ -118,7 +119,7 @@ fn shrink(judge: &Judge, seed: u64, failure: Failure) -> (Failure, String) {
 fn all<'a>(options: &'a Options, judge: &Judge) -> Result<Failures<'a>, String> {
     let mut failures = Failures::new(options);
     for seed in options.seed..options.seed + options.count {
-        let Some(failure) = failures.count(judge.judge(&script(seed).to_string())) else { continue };
+        let Some(failure) = failures.count(seed, judge.judge(&script(seed).to_string())) else { continue };
         let (failure, text) = shrink(judge, seed, failure);
         failures.keep(seed, &failure, &text)?;
         if failures.seen >= MOST_FAILURES {
@@ -138,7 +139,7 @@ fn write<'a>(options: &'a Options, judge: &Judge, path: &Path) -> Result<Failure
         let mut prepared = match judge.prepare(&text) {
             Ok(prepared) => prepared,
             Err(failure) => {
-                if let Some(failure) = failures.count(Err(failure)) {
+                if let Some(failure) = failures.count(seed, Err(failure)) {
                     failures.keep(seed, &failure, &text)?;
                 }
                 continue;
@@ -175,7 +176,7 @@ fn read<'a>(options: &'a Options, path: &Path) -> Result<Failures<'a>, String> {
         let (object, rest) = part(&mut file).zip(part(&mut file)).ok_or("the file ends early")?;
         let mut prepared: Prepared = serde_json::from_slice(&rest).map_err(|error| error.to_string())?;
         prepared.program.object = object;
-        if let Some(failure) = failures.count(prepared.run()) {
+        if let Some(failure) = failures.count(seed, prepared.run()) {
             failures.keep(seed, &failure, &script(seed).to_string())?;
             if failures.seen >= MOST_FAILURES {
                 break;

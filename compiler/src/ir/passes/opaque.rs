@@ -8,9 +8,12 @@
 //! Such a value is computed anew, from memory that the verifier knows nothing of. What the verifier needs to learn from a condition stays
 //! as it is: bounds of addresses and lengths, null checks, and ends of loops.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use tapline_grammar::span::Span;
 
 use crate::index::IndexVec;
+use crate::ir::dom::{DominanceTest, Dominators};
 use crate::ir::{BinOp, Block, Function, Module, Op, Terminator, Value, Width, cfg, helpers};
 use crate::program::MapId;
 
@@ -210,19 +213,23 @@ impl Facts {
     }
 }
 
-/// Whether a block leads to another.
-fn leads(func: &Function, from: Block, to: Block) -> bool {
-    let mut seen: IndexVec<Block, bool> = vec![false; func.blocks.len()].into();
-    let mut work = vec![from];
-    while let Some(block) = work.pop() {
-        if block == to {
-            return true;
-        }
-        if !std::mem::replace(&mut seen[block], true) {
-            work.extend(cfg::successors(func, block));
+/// The blocks of each loop.
+fn loops(func: &Function, facts: &Facts) -> Vec<IndexVec<Block, bool>> {
+    let dominance = DominanceTest::new(&Dominators::new(func));
+    let mut by_head: BTreeMap<Block, IndexVec<Block, bool>> = BTreeMap::new();
+    for &from in &facts.order {
+        for head in cfg::successors(func, from).filter(|&head| dominance.dominates(head, from)) {
+            let body = by_head.entry(head).or_insert_with(|| vec![false; func.blocks.len()].into());
+            body[head] = true;
+            let mut work = vec![from];
+            while let Some(block) = work.pop() {
+                if !std::mem::replace(&mut body[block], true) {
+                    work.extend_from_slice(&facts.preds[block]);
+                }
+            }
         }
     }
-    false
+    by_head.into_values().collect()
 }
 
 /// The operands to hide, by block: the place of the comparison, and the value.
@@ -230,7 +237,7 @@ fn conditions(func: &Function, facts: &Facts) -> Vec<(Block, Vec<(Place, Value)>
     let mut known: IndexVec<Value, Option<bool>> = vec![None; func.values.len()].into();
     let mut old = |v: Value| {
         let answer = known[v].unwrap_or_else(|| {
-            let mut seen = std::collections::BTreeSet::from([v]);
+            let mut seen = BTreeSet::from([v]);
             let mut work = vec![v];
             let mut found = false;
             while let Some(v) = work.pop().filter(|_| !found) {
@@ -246,6 +253,7 @@ fn conditions(func: &Function, facts: &Facts) -> Vec<(Block, Vec<(Place, Value)>
         known[v] = Some(answer);
         !facts.exact[v] && answer
     };
+    let loops = loops(func, facts);
     let mut all = Vec::new();
     for &block in &facts.order {
         let data = &func.blocks[block];
@@ -264,11 +272,11 @@ fn conditions(func: &Function, facts: &Facts) -> Vec<(Block, Vec<(Place, Value)>
         if hidden.is_empty() {
             continue;
         }
-        // A loop's end is seen from what the verifier knows; a comparison within a loop may become its end.
-        let mut again = cfg::successors(func, block).map(|next| leads(func, next, block));
-        let (then, otherwise) = (again.next().unwrap_or(false), again.next().unwrap_or(false));
-        if then || otherwise {
-            hidden.retain(|&(place, _)| place == data.insts.len() + 1 && then == otherwise);
+        // The verifier sees the end of a loop from what it knows; a comparison within a loop may become its end.
+        let mut around = loops.iter().filter(|body| body[block]).peekable();
+        if around.peek().is_some() {
+            let ends = around.any(|body| cfg::successors(func, block).any(|next| !body[next]));
+            hidden.retain(|&(place, _)| place == data.insts.len() + 1 && !ends);
         }
         if !hidden.is_empty() {
             all.push((block, hidden));
