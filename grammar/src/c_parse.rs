@@ -469,6 +469,10 @@ impl<'m> Reader<'_, 'm> {
                 break;
             }
         }
+        // C compilers let the last one go without.
+        if self.peek() == Some(Tok::RBrace) {
+            return Ok(());
+        }
         self.require(Tok::Semi, "`;` after the member")
     }
 

@@ -28,7 +28,7 @@ const DURATIONS: &[(&str, u64)] = &[
 const C_SUFFIXES: &[&str] = &["u", "l", "ul", "lu", "ll", "ull", "llu"];
 
 /// The value of a number: decimal, octal (`017`), hexadecimal, `2e3`, with `_` between digits, with a C suffix or a
-/// duration.
+/// duration (`2e3ms` too).
 pub(crate) fn number(text: &str) -> Result<u64, NumberError> {
     if let Some(hex) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         let end = hex.find(|c: char| !c.is_ascii_hexdigit() && c != '_').unwrap_or(hex.len());
@@ -42,21 +42,22 @@ pub(crate) fn number(text: &str) -> Result<u64, NumberError> {
         let octal = digits.len() > 1 && digits.starts_with('0');
         return radix(digits, if octal { 8 } else { 10 });
     }
-    let base = radix(digits, 10)?;
-    if let Some((_, scale)) = DURATIONS.iter().find(|(name, _)| *name == suffix) {
-        return base.checked_mul(*scale).ok_or(NumberError::Overflow);
-    }
+    let mut value = radix(digits, 10)?;
+    let mut unit = suffix;
     if let Some(exponent) = suffix.strip_prefix(['e', 'E']) {
         let end = exponent.find(|c: char| !c.is_ascii_digit()).unwrap_or(exponent.len());
         let (power, rest) = exponent.split_at(end);
-        check_c_suffix(rest)?;
         let power = power.parse::<u32>().map_err(|_| NumberError::Suffix)?;
-        if base == 0 {
-            return Ok(0);
-        }
-        return 10u64.checked_pow(power).and_then(|scale| base.checked_mul(scale)).ok_or(NumberError::Overflow);
+        value = match value {
+            0 => 0,
+            _ => 10u64.checked_pow(power).and_then(|scale| value.checked_mul(scale)).ok_or(NumberError::Overflow)?,
+        };
+        unit = rest;
     }
-    Err(NumberError::Suffix)
+    if let Some((_, scale)) = DURATIONS.iter().find(|(name, _)| *name == unit) {
+        return value.checked_mul(*scale).ok_or(NumberError::Overflow);
+    }
+    check_c_suffix(unit).map(|()| value)
 }
 
 fn check_c_suffix(suffix: &str) -> Result<(), NumberError> {

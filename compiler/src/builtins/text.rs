@@ -69,17 +69,21 @@ pub(super) fn str(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
         _ => None,
     };
     let value = digits.unwrap_or(value);
-    if let Some(text) = text_literal(&value) {
+    let known = bytes.as_ref().is_none_or(|bytes| constant_number(bytes).is_some());
+    if let (Some(text), true) = (text_literal(&value), known) {
         // A literal is cut to that many characters, while the length of anything else counts the terminator.
         let wanted = bytes.as_ref().and_then(constant_number).map_or(limit, |n| u32::try_from(n).unwrap_or(limit));
         let kept = text.get(..wanted.min(limit) as usize);
         return Some(kept.map_or(value.clone(), |kept| literal(kept, call.span)));
     }
-    if matches!(value.ty, Type::Str(_)) {
+    if matches!(value.ty, Type::Str(_)) && known {
         let cut = Type::Str(capacity.saturating_sub(1).max(1));
         return Some(if bytes.is_some() { convert(value, &cut) } else { value });
     }
-    let pointer = address(checker, call, value)?;
+    let pointer = match value.ty {
+        Type::Str(_) => decay(value, CHAR),
+        _ => address(checker, call, value)?,
+    };
     let mut args = vec![pointer];
     if let Some(bytes) = bytes {
         args.push(convert(bytes, &Type::U64));
@@ -139,11 +143,22 @@ pub(super) fn buf(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     Some(call.op(Op::Buf, vec![pointer, length], Type::Buf(capacity)))
 }
 
-/// A string, or the string at a pointer.
+/// A string, or the characters in an array or behind a pointer to them.
 fn string(checker: &mut Checker<'_>, call: &Call<'_>, n: usize) -> Option<Expr> {
     let value = checker.value_expr(call.arg(n)?)?;
-    if matches!(value.ty, Type::Str(_)) {
-        return Some(value);
+    let characters = |ty: &Type| matches!(ty, Type::Void | Type::Int(IntType { size: 1, .. }));
+    match &value.ty {
+        Type::Str(_) => return Some(value),
+        Type::Ptr(to, _) if characters(to) => {}
+        Type::Int(_) | Type::Ptr(..) => {
+            let is = checker.name(&value.ty);
+            checker
+                .error("argument-type", format!("{}() takes a string, not {is}", call.row.name), value.span)
+                .label(format!("this is {is}"))
+                .help("the text at an address: `str(address)`");
+            return None;
+        }
+        _ => {}
     }
     let limit = checker.script.limits.max_strlen;
     let span = value.span;

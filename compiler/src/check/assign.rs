@@ -60,6 +60,9 @@ impl Checker<'_> {
                 let access = self.map_access(name, key.as_deref(), target.span);
                 let value = self.stored_value(value);
                 let ((map, key), value) = (access?, value?);
+                if self.copies_aggregation(&value) {
+                    return None;
+                }
                 let flow = self.flow_of(&value);
                 if !self.value_flow(map, &flow, value.span) {
                     return None;
@@ -74,6 +77,16 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    /// Reports an aggregation that goes from one map to another, where it would silently be a number that stays as it is.
+    fn copies_aggregation(&mut self, value: &Expr) -> bool {
+        let ExprKind::MapGet { map, .. } = value.kind else { return false };
+        let Some(Type::Aggregate(_)) = self.peek_value(map).map(|flow| flow.ty()) else { return false };
+        let name = self.map_name(map);
+        self.error("aggregation", format!("what @{name} aggregates cannot be assigned to another map"), value.span)
+            .help(format!("its number as it is now: `(int64)@{name}`"));
+        true
     }
 
     pub(crate) fn assign_var(&mut self, id: VarId, value: Expr, span: Span) -> Option<Stmt> {

@@ -216,6 +216,8 @@ impl Checker<'_> {
             self.scope.hoist(name);
             return None;
         }
+        // A macro's own variables carry a number behind their name.
+        let name = name.split('\'').next().unwrap_or(name);
         let names = self.scope.names();
         let close = closest(name, names.iter().map(String::as_str)).map(|n| format!("${n}"));
         self.error("unknown-variable", format!("undefined variable ${name}"), span)

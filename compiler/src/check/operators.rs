@@ -275,6 +275,8 @@ impl Checker<'_> {
             // A symbol compares by its address, a user by its number.
             (Type::KernelSymbol | Type::Username, other) if as_int(other).is_some() => Some(Type::U64),
             (a, b) if a == b && a.is_scalar() => None,
+            // What is only printed is the same when its bytes are.
+            (a, b) if a == b && equality && is_shown_as_text(a) => None,
             _ => {
                 self.mismatch(comparison_symbol(op), &lhs, &rhs, span);
                 return None;
@@ -414,4 +416,9 @@ impl Checker<'_> {
             _ => pointer,
         }
     }
+}
+
+/// Types of more than a word that keep what their text is made of when it is printed.
+fn is_shown_as_text(ty: &Type) -> bool {
+    matches!(ty, Type::Inet | Type::Mac | Type::UserSymbol | Type::Stack { .. })
 }

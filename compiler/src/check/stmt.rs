@@ -53,6 +53,10 @@ impl Checker<'_> {
                     stmts.extend(into_stmts(value));
                     return Some(void(stmts, span));
                 }
+                if stmts.is_empty() {
+                    // What stands alone in a block stays the constant that it may be.
+                    return Some(value);
+                }
                 let ty = value.ty.clone();
                 Some(Expr { kind: ExprKind::Block(Block { stmts, value: Some(Box::new(value)) }), ty, span })
             }

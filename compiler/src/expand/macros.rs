@@ -42,14 +42,14 @@ impl Macros {
 
 /// What a definition alone shows to be wrong.
 fn check_definition(def: &MacroDef, diagnostics: &mut Diagnostics) {
-    let mut names: Vec<&Name> = Vec::new();
-    for param in &def.params {
+    let mut names: Vec<(char, &Name)> = Vec::new();
+    for (sigil, param) in signature(def).into_iter().zip(&def.params) {
         let (MacroParam::Var(name) | MacroParam::Map(name) | MacroParam::Expr(name)) = param;
-        if let Some(first) = names.iter().find(|n| n.node == name.node) {
+        if let Some((_, first)) = names.iter().find(|(of, n)| *of == sigil && n.node == name.node) {
             let message = format!("the macro `{}` has two parameters named `{}`", def.name.node, name.node);
             diagnostics.push(Diagnostic::error("macro-parameter", message, name.span).also(first.span, "first here"));
         }
-        names.push(name);
+        names.push((sigil, name));
     }
     let mut returns = Returns(None);
     walk::block(&mut returns, &mut def.body.clone());

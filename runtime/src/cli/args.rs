@@ -459,6 +459,9 @@ fn understand(matches: &ArgMatches, script: ScriptWords, as_bpftrace: bool) -> R
         without_meaning: Vec::new(),
         as_bpftrace,
     };
+    if cli.pid.is_some() && cli.command.is_some() {
+        return Err("-p and -c: follow either a process that runs or a command".into());
+    }
     for word in script.words {
         match word.strip_prefix('-').map(|w| w.strip_prefix('-').unwrap_or(w)) {
             Some(option) if !option.is_empty() && !option.starts_with(|c: char| c.is_ascii_digit()) => {

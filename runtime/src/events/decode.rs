@@ -101,7 +101,7 @@ fn decode_at<'a>(ctx: &'a Context, ty: &'a ValueType, data: &'a [u8], depth: u32
         }
         ValueType::Username => Value::Text(ctx.username(read_uint(data, 0, 4) as u32)),
         ValueType::ErrorText => Value::Text(super::text::error_text(word(0) as i32)),
-        ValueType::SignalName => Value::Text(super::text::signal_name(word(0)).to_owned()),
+        ValueType::SignalName => Value::Text(super::text::signal_name(word(0)).into_owned()),
         ValueType::SyscallName => Value::Text(super::text::syscall_name(word(0)).to_owned()),
         ValueType::CgroupPath { filter } => Value::Text(ctx.cgroup_path(word(0), filter)),
         ValueType::ProbeName => Value::Text(ctx.probe_name(word(0)).to_owned()),

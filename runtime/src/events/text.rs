@@ -1,5 +1,6 @@
 //! Values and names as text: the forms that a script's reader sees, and the small name tables of the system.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tapline_compiler::syscalls;
@@ -134,8 +135,11 @@ pub fn mac(bytes: &[u8]) -> String {
     parts.join(":")
 }
 
-/// What a signal means, in the words of strsignal(3); `N/A` for numbers that have none.
-pub fn signal_name(number: u64) -> &'static str {
+/// What a signal means, in the words of strsignal(3); `N/A` for numbers that are no signals.
+pub fn signal_name(number: u64) -> Cow<'static, str> {
+    /// The first real-time signal of programs; the two before it are used by libc itself.
+    const FIRST_REAL_TIME: u64 = 34;
+    const LAST: u64 = 64;
     const NAMES: [&str; 31] = [
         "Hangup",
         "Interrupt",
@@ -169,7 +173,14 @@ pub fn signal_name(number: u64) -> &'static str {
         "Power failure",
         "Bad system call",
     ];
-    number.checked_sub(1).and_then(|i| NAMES.get(usize::try_from(i).ok()?)).copied().unwrap_or("N/A")
+    let name = |n: u64| NAMES.get(usize::try_from(n).ok()?.checked_sub(1)?);
+    match number {
+        FIRST_REAL_TIME..=LAST => format!("Real-time signal {}", number - FIRST_REAL_TIME).into(),
+        0..FIRST_REAL_TIME => {
+            name(number).map_or_else(|| format!("Unknown signal {number}").into(), |&name| name.into())
+        }
+        _ => "N/A".into(),
+    }
 }
 
 /// The name of a system call of this machine.
@@ -230,7 +241,9 @@ mod tests {
     fn names() {
         assert_eq!(signal_name(9), "Killed");
         assert_eq!(signal_name(31), "Bad system call");
-        assert_eq!(signal_name(0), "N/A");
+        assert_eq!(signal_name(0), "Unknown signal 0");
+        assert_eq!(signal_name(64), "Real-time signal 30");
+        assert_eq!(signal_name(65), "N/A");
         assert_eq!(signal_name(u64::MAX), "N/A");
         assert_eq!(syscall_name(9999), "Unknown syscall");
         assert_eq!(error_text(2), "No such file or directory");

@@ -82,7 +82,11 @@ impl Snapshot {
         (top, div): (u64, u64),
         style: &'a PrintStyle,
     ) -> MapView<'a> {
-        let div = div.max(1);
+        let div = match &desc.value {
+            // Linear histograms are printed as they are.
+            Some(ValueType::Aggregate(Aggregate::LinearHist { .. })) => 1,
+            _ => div.max(1),
+        };
         let keys = self.keys.chunks_exact(self.key_size.max(1));
         let values = self.values.chunks_exact(self.value_size.max(1));
         let mut entries: Vec<(Option<Value<'a>>, Value<'a>)> = keys
