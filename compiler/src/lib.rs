@@ -22,6 +22,7 @@ pub mod similar;
 pub mod source;
 pub mod syscalls;
 pub mod target;
+pub mod texts;
 pub mod typed;
 pub mod types;
 pub mod unwind;

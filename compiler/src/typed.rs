@@ -11,6 +11,7 @@ use crate::ir::{MapKind, helpers};
 use crate::program::{
     ActionId, ActionKind, Cgroup, Clock, Config, MapId, Percentile, ProbeDesc, ProbeId, ProgramKind, StackMode,
 };
+use crate::texts::Numbered;
 use crate::types::{Aggregates, Type};
 
 pub mod walk;
@@ -523,6 +524,8 @@ pub enum Op {
     Jiffies,
     /// `() -> kernel symbol`: address of the probed function.
     Func,
+    /// `(int64) -> string`.
+    TextOf(Numbered),
     /// `() -> probe name`: index of the attach point, from the cookie.
     ProbeName,
     /// `() -> stack`.

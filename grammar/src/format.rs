@@ -499,7 +499,12 @@ impl<'p, 't> Walker<'p, 't> {
                     self.printer.indent += 1;
                     self.printer.newline = true;
                     self.printer.tight = true;
-                    let closed = if self.stack.is_empty() { self.body_closed() } else { self.next_closed && !operand };
+                    let closed = match self.stack.last() {
+                        None => self.body_closed(),
+                        // The branches of an `if` have values only where the block around it may have one.
+                        Some(Bracket::Block { closed: true, .. }) => !operand,
+                        Some(_) => self.next_closed && !operand,
+                    };
                     Bracket::Block { closed, operand }
                 };
                 self.stack.push(bracket);
@@ -544,9 +549,12 @@ impl<'p, 't> Walker<'p, 't> {
             Tok::Struct | Tok::Union | Tok::Enum | Tok::TypeName(_) | Tok::TypeTypeOf => self.in_type = true,
             Tok::Assign => self.in_type = false,
             Tok::Colon => self.in_type |= self.is_type_colon(i),
-            Tok::ExprIf => {
+            // The last `if` of an action or a loop has no use for its value.
+            Tok::ExprIf if self.prev != Some(Tok::Else) => {
+                let closed = matches!(self.stack.last(), Some(Bracket::Block { closed: true, .. }));
+                let operand = !(closed && self.at_statement_start());
                 if let Some(flag) = self.operand_if.last_mut() {
-                    *flag = true;
+                    *flag = operand;
                 }
             }
             Tok::While | Tok::For | Tok::Unroll => self.next_closed = true,

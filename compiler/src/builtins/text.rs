@@ -7,6 +7,7 @@ use tapline_grammar::ast;
 use super::Call;
 use crate::check::{Checker, constant_number, convert, decay, int_literal, string_literal as literal, text_literal};
 use crate::program::Clock;
+use crate::texts::Numbered;
 use crate::typed::{CmpOp, Expr, ExprKind, Op, UnOp};
 use crate::types::layout::size_of;
 use crate::types::{IntType, Type};
@@ -36,6 +37,10 @@ pub(super) fn str(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
         None => None,
     };
     let value = value?;
+    if value.ty.can_be_text() {
+        checker.wants_texts = true;
+        return None;
+    }
     let own = match &value.ty {
         Type::Str(capacity) => Some(*capacity),
         Type::Array(_, len) if *len > 0 => Some(len.saturating_add(1)),
@@ -149,6 +154,10 @@ fn string(checker: &mut Checker<'_>, call: &Call<'_>, n: usize) -> Option<Expr> 
     let characters = |ty: &Type| matches!(ty, Type::Void | Type::Int(IntType { size: 1, .. }));
     match &value.ty {
         Type::Str(_) => return Some(value),
+        ty if ty.can_be_text() => {
+            checker.wants_texts = true;
+            return None;
+        }
         Type::Ptr(to, _) if characters(to) => {}
         Type::Int(_) | Type::Ptr(..) => {
             let is = checker.name(&value.ty);
@@ -318,22 +327,28 @@ pub(super) fn bswap(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> 
     Some(call.op(Op::ByteSwap, vec![value], ty))
 }
 
-/// A number that is kept as one and printed as text.
-fn named(checker: &mut Checker<'_>, call: &Call<'_>, ty: &Type) -> Option<Expr> {
+/// A number that is kept as one and printed as text, or the text where a string is wanted.
+fn named(checker: &mut Checker<'_>, call: &Call<'_>, ty: &Type, what: Numbered) -> Option<Expr> {
     let number = checker.number_arg(call.row.name, call.arg(0)?)?;
+    if checker.texts {
+        return Some(call.op(Op::TextOf(what), vec![convert(number, &Type::I64)], Type::Str(TEXT_CAPACITY)));
+    }
     Some(convert(number, ty))
 }
 
+/// Room for every text of a number.
+const TEXT_CAPACITY: u32 = 64;
+
 pub(super) fn strerror(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
-    named(checker, call, &Type::ErrorText)
+    named(checker, call, &Type::ErrorText, Numbered::Error)
 }
 
 pub(super) fn signal_name(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
-    named(checker, call, &Type::SignalName)
+    named(checker, call, &Type::SignalName, Numbered::Signal)
 }
 
 pub(super) fn syscall_name(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
-    named(checker, call, &Type::SyscallName)
+    named(checker, call, &Type::SyscallName, Numbered::Syscall)
 }
 
 pub(super) fn strftime(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {

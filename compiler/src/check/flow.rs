@@ -22,8 +22,8 @@ pub enum Flow {
 pub enum Conflict {
     /// No type holds both.
     Types,
-    /// The name of a probe as a number meets a string: the probes must be compiled one by one.
-    ProbeName,
+    /// A number that stands for its text meets a string: such texts must be strings everywhere.
+    Text,
 }
 
 /// How a value goes into a place of a fixed integer type.
@@ -147,7 +147,8 @@ fn join_types(a: &Type, b: &Type, depth: u32) -> Result<Type, Conflict> {
             });
             Type::Record(members.collect::<Result<_, _>>()?)
         }
-        (Type::ProbeName, Type::Str(_)) | (Type::Str(_), Type::ProbeName) => return Err(Conflict::ProbeName),
+        (a, b) if a.can_be_text() && (b.can_be_text() || matches!(b, Type::Str(_))) => return Err(Conflict::Text),
+        (Type::Str(_), b) if b.can_be_text() => return Err(Conflict::Text),
         (Type::Aggregate(a), Type::Aggregate(b)) => Type::Aggregate(join_aggregates(*a, *b)?),
         _ => return Err(Conflict::Types),
     })
@@ -258,6 +259,6 @@ mod tests {
         let typed = Flow::Of(Type::Tuple([Type::U32, Type::Str(16)].into()));
         assert_eq!(literal.join(&typed).map(|f| f.ty()), Ok(typed.ty()));
         assert_eq!(literal.join(&Flow::Flex(1)), Err(Conflict::Types));
-        assert_eq!(Flow::Of(Type::ProbeName).join(&Flow::Of(Type::Str(4))), Err(Conflict::ProbeName));
+        assert_eq!(Flow::Of(Type::ProbeName).join(&Flow::Of(Type::Str(4))), Err(Conflict::Text));
     }
 }

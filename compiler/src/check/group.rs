@@ -228,7 +228,7 @@ impl Checker<'_> {
     pub(crate) fn probe_by_cookie(&self) -> bool {
         let several = |probe: &ExpandedProbe| probe.points.len() > 1 && mentions(probe, "probe");
         // The kernel is asked last: the question costs a system call.
-        !self.probe_is_text && self.script.probes.iter().any(several) && self.target.has(Feature::AttachCookie)
+        !self.texts && self.script.probes.iter().any(several) && self.target.has(Feature::AttachCookie)
     }
 }
 

@@ -285,8 +285,8 @@ impl Checker<'_> {
                 map.key = Some(joined);
                 true
             }
-            Err(Conflict::ProbeName) => {
-                self.wants_probe_text = true;
+            Err(Conflict::Text) => {
+                self.wants_texts = true;
                 false
             }
             Err(Conflict::Types) => {
@@ -324,8 +324,8 @@ impl Checker<'_> {
                 map.value = Some(joined);
                 true
             }
-            Err(Conflict::ProbeName) => {
-                self.wants_probe_text = true;
+            Err(Conflict::Text) => {
+                self.wants_texts = true;
                 false
             }
             Err(Conflict::Types) => {

@@ -104,10 +104,11 @@ pub(crate) struct Checker<'a> {
     ruled_out: u32,
     /// Variables that were read in this pass and have no type.
     untyped: Vec<(String, Span)>,
-    /// `probe` is a string everywhere, one program per attach point that uses it.
-    probe_is_text: bool,
-    /// Something asked for `probe` as a string.
-    pub(crate) wants_probe_text: bool,
+    /// What is kept as the number of a text otherwise is a string everywhere: `strerror()` and its kin, and `probe`, of which then
+    /// each attach point has a program of its own.
+    pub(crate) texts: bool,
+    /// Something asked for such a text as a string.
+    pub(crate) wants_texts: bool,
 }
 
 impl<'a> Checker<'a> {
@@ -127,8 +128,8 @@ impl<'a> Checker<'a> {
             signatures: IndexVec::new(),
             ruled_out: 0,
             untyped: Vec::new(),
-            probe_is_text: false,
-            wants_probe_text: false,
+            texts: false,
+            wants_texts: false,
         }
     }
 
@@ -169,9 +170,9 @@ impl<'a> Checker<'a> {
                 *unit = std::mem::take(&mut self.unit);
             }
             changed |= self.settle_signatures();
-            if self.wants_probe_text && !self.probe_is_text {
+            if self.wants_texts && !self.texts {
                 // The types found so far hold for the other form: begin again.
-                self.probe_is_text = true;
+                self.texts = true;
                 self.maps.forget();
                 units = self.units();
                 functions = self.function_units();

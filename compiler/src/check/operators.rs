@@ -268,8 +268,8 @@ impl Checker<'_> {
                 Some(flow.ty())
             }
             (Type::Array(a, n), Type::Array(b, m)) if equality && n == m && a == b => None,
-            (Type::ProbeName, Type::Str(_)) | (Type::Str(_), Type::ProbeName) if equality => {
-                self.wants_probe_text = true;
+            (text, Type::Str(_)) | (Type::Str(_), text) if equality && text.can_be_text() => {
+                self.wants_texts = true;
                 return None;
             }
             // A symbol compares by its address, a user by its number.
@@ -381,8 +381,8 @@ impl Checker<'_> {
         }
         let ty = match self.flow_of(&then).join(&self.flow_of(&otherwise)) {
             Ok(flow) => flow.ty(),
-            Err(Conflict::ProbeName) => {
-                self.wants_probe_text = true;
+            Err(Conflict::Text) => {
+                self.wants_texts = true;
                 return None;
             }
             Err(Conflict::Types) => {

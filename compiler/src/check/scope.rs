@@ -201,7 +201,7 @@ impl Checker<'_> {
                     self.misfit(id, &wants, &flow.ty(), span);
                 }
             }
-            Err(Conflict::ProbeName) => self.wants_probe_text = true,
+            Err(Conflict::Text) => self.wants_texts = true,
             Err(Conflict::Types) => {
                 let (is, was) = (self.name(&flow.ty()), before.map(|b| self.name(&b.ty())).unwrap_or_default());
                 self.error("type-mismatch", format!("type mismatch for ${name}: {was} before, {is} here"), span)

@@ -28,6 +28,7 @@ mod syscalls;
 mod temps;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod unwind;
 
 use std::borrow::Cow;

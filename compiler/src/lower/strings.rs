@@ -61,6 +61,7 @@ impl FnLower<'_, '_> {
                 self.comm_of_into((*acquire, *release), *offset, args, dst)
             }
             ExprKind::Call(Op::Str, args) => self.read_string(args, dst, capacity),
+            ExprKind::Call(Op::TextOf(what), args) => self.text_of(*what, args, dst, capacity),
             ExprKind::Call(Op::Concat, args) => self.concat(args, e, dst, capacity),
             ExprKind::Call(Op::Path, args) => self.path(args, dst, capacity),
             ExprKind::Ternary { cond, then, otherwise } => {

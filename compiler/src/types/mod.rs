@@ -147,6 +147,11 @@ impl IntType {
 }
 
 impl Type {
+    /// True for a number that is kept in the place of a text, as long as no string meets it.
+    pub fn can_be_text(&self) -> bool {
+        matches!(self, Self::ProbeName | Self::ErrorText | Self::SignalName | Self::SyscallName)
+    }
+
     /// `uint64`.
     pub const U64: Self = Self::Int(IntType::U64);
     /// `int32`.

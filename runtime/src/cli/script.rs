@@ -74,7 +74,7 @@ fn read(source: &Source) -> Result<(String, String), Diagnostic> {
         _ => "stdin".into(),
     };
     let bytes = bytes.map_err(|(e, name)| {
-        let reason = crate::events::text::error_text(e.raw_os_error().unwrap_or(libc::EIO));
+        let reason = crate::sys::identity::error_text(e.raw_os_error().unwrap_or(libc::EIO));
         error("no-script", format!("failed to open file '{name}': {reason}"))
     })?;
     let text = String::from_utf8(bytes).map_err(|e| {

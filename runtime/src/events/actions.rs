@@ -277,7 +277,7 @@ impl<'a> Actions<'a> {
             Ok(_) => self.sink.text(TextKind::Cat, &text),
             Err(e) => {
                 self.sink.flush()?;
-                let reason = super::text::error_text(e.raw_os_error().unwrap_or(libc::EIO));
+                let reason = crate::sys::identity::error_text(e.raw_os_error().unwrap_or(libc::EIO));
                 eprintln!("ERROR: failed to open file '{path}' ({reason})");
                 Ok(())
             }

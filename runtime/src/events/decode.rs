@@ -6,6 +6,7 @@ use tapline_compiler::program::{
 
 use super::context::Context;
 use super::value::{Fixed, Histogram, Mean, Scale, Series, Value};
+use tapline_compiler::texts::Numbered;
 
 /// Nested types deeper than this are not decoded: a manifest is foreign data too.
 const MAX_DEPTH: u32 = 64;
@@ -100,9 +101,9 @@ fn decode_at<'a>(ctx: &'a Context, ty: &'a ValueType, data: &'a [u8], depth: u32
             Value::Fixed(Fixed { n, unit: u128::from(*unit).max(1), decimals: *decimals })
         }
         ValueType::Username => Value::Text(ctx.username(read_uint(data, 0, 4) as u32)),
-        ValueType::ErrorText => Value::Text(super::text::error_text(word(0) as i32)),
-        ValueType::SignalName => Value::Text(super::text::signal_name(word(0)).into_owned()),
-        ValueType::SyscallName => Value::Text(super::text::syscall_name(word(0)).to_owned()),
+        ValueType::ErrorText => Value::Text(super::text::of_number(Numbered::Error, word(0))),
+        ValueType::SignalName => Value::Text(super::text::of_number(Numbered::Signal, word(0))),
+        ValueType::SyscallName => Value::Text(super::text::of_number(Numbered::Syscall, word(0))),
         ValueType::CgroupPath { filter } => Value::Text(ctx.cgroup_path(word(0), filter)),
         ValueType::ProbeName => Value::Text(ctx.probe_name(word(0)).to_owned()),
         ValueType::Array { elem, stride, len } => {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use tapline_compiler::syscalls;
+use tapline_compiler::texts::Numbered;
 
 use super::value::{Mean, Value};
 
@@ -135,64 +135,10 @@ pub fn mac(bytes: &[u8]) -> String {
     parts.join(":")
 }
 
-/// What a signal means, in the words of strsignal(3); `N/A` for numbers that are no signals.
-pub fn signal_name(number: u64) -> Cow<'static, str> {
-    /// The first real-time signal of programs; the two before it are used by libc itself.
-    const FIRST_REAL_TIME: u64 = 34;
-    const LAST: u64 = 64;
-    const NAMES: [&str; 31] = [
-        "Hangup",
-        "Interrupt",
-        "Quit",
-        "Illegal instruction",
-        "Trace/breakpoint trap",
-        "Aborted",
-        "Bus error",
-        "Floating point exception",
-        "Killed",
-        "User defined signal 1",
-        "Segmentation fault",
-        "User defined signal 2",
-        "Broken pipe",
-        "Alarm clock",
-        "Terminated",
-        "Stack fault",
-        "Child exited",
-        "Continued",
-        "Stopped (signal)",
-        "Stopped",
-        "Stopped (tty input)",
-        "Stopped (tty output)",
-        "Urgent I/O condition",
-        "CPU time limit exceeded",
-        "File size limit exceeded",
-        "Virtual timer expired",
-        "Profiling timer expired",
-        "Window changed",
-        "I/O possible",
-        "Power failure",
-        "Bad system call",
-    ];
-    let name = |n: u64| NAMES.get(usize::try_from(n).ok()?.checked_sub(1)?);
-    match number {
-        FIRST_REAL_TIME..=LAST => format!("Real-time signal {}", number - FIRST_REAL_TIME).into(),
-        0..FIRST_REAL_TIME => {
-            name(number).map_or_else(|| format!("Unknown signal {number}").into(), |&name| name.into())
-        }
-        _ => "N/A".into(),
-    }
-}
-
-/// The name of a system call of this machine.
-pub fn syscall_name(number: u64) -> &'static str {
-    syscalls::name(crate::system::ARCH, number).unwrap_or("Unknown syscall")
-}
-
-/// The text of an errno; the kernel's functions return it negative.
-pub fn error_text(errno: i32) -> String {
-    let text = crate::sys::identity::error_text(errno.saturating_abs());
-    // The C library puts the number behind texts for unknown errors.
-    if text.starts_with("Unknown error") { "Unknown error".into() } else { text }
+/// The text of an errno, a signal or a system call of this machine; the kernel's functions return an errno negative.
+pub fn of_number(what: Numbered, number: u64) -> String {
+    let number = if what == Numbered::Error { number.cast_signed().unsigned_abs() } else { number };
+    what.text(crate::system::ARCH, number).map_or_else(|| what.unknown().to_owned(), Cow::into_owned)
 }
 
 #[cfg(test)]
@@ -239,15 +185,12 @@ mod tests {
 
     #[test]
     fn names() {
-        assert_eq!(signal_name(9), "Killed");
-        assert_eq!(signal_name(31), "Bad system call");
-        assert_eq!(signal_name(0), "Unknown signal 0");
-        assert_eq!(signal_name(64), "Real-time signal 30");
-        assert_eq!(signal_name(65), "N/A");
-        assert_eq!(signal_name(u64::MAX), "N/A");
-        assert_eq!(syscall_name(9999), "Unknown syscall");
-        assert_eq!(error_text(2), "No such file or directory");
-        assert_eq!(error_text(12345), "Unknown error");
+        assert_eq!(of_number(Numbered::Signal, 9), "Killed");
+        assert_eq!(of_number(Numbered::Signal, u64::MAX), "N/A");
+        assert_eq!(of_number(Numbered::Syscall, 9999), "Unknown syscall");
+        assert_eq!(of_number(Numbered::Error, 2), "No such file or directory");
+        assert_eq!(of_number(Numbered::Error, (-13_i64).cast_unsigned()), "Permission denied");
+        assert_eq!(of_number(Numbered::Error, 12345), "Unknown error");
     }
 
     #[test]
