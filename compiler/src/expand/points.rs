@@ -46,7 +46,7 @@ impl Resolver<'_> {
     ) -> Vec<AttachPoint> {
         let mut points = Vec::new();
         let mut seen = HashSet::new();
-        let mut unmatched = Vec::new();
+        let (mut absent, mut unmatched) = (Vec::new(), Vec::new());
         let mut wrong = false;
         for choice in written.chunk_by(|_, next| next.alternative) {
             let mut missing = Vec::new();
@@ -68,21 +68,32 @@ impl Resolver<'_> {
             }
             match choice {
                 [only] if only.parts.iter().any(|part| probes::has_wildcard(&part.node)) => unmatched.extend(missing),
-                _ => self.report_missing(missing, diagnostics),
+                _ => absent.extend(missing),
             }
         }
-        if points.is_empty() && !wrong {
-            self.report_missing(unmatched, diagnostics);
+        let left_out = points.is_empty() && !wrong;
+        if left_out {
+            absent.extend(unmatched);
         }
+        self.report_missing(absent, left_out, diagnostics);
         points
     }
 
-    fn report_missing(&self, missing: Vec<(Vec<Spanned<String>>, Span)>, diagnostics: &mut Diagnostics) {
+    /// Says what the policy wants said of points that do not exist. A probe that has no others is left out.
+    fn report_missing(
+        &self,
+        mut missing: Vec<(Vec<Spanned<String>>, Span)>,
+        left_out: bool,
+        diagnostics: &mut Diagnostics,
+    ) {
         let policy = self.settings.config.missing_probes;
         if policy == MissingProbes::Ignore {
             return;
         }
+        missing.sort_by_key(|&(_, span)| span.start);
+        let mut remaining = missing.len();
         for (parts, span) in missing {
+            remaining -= 1;
             let Err(ProbeError::Missing(mut d)) =
                 probes::resolve(&parts, span, (self.target, self.options), diagnostics, true)
             else {
@@ -90,7 +101,8 @@ impl Resolver<'_> {
             };
             if policy == MissingProbes::Warn {
                 d.severity = Severity::Warning;
-                diagnostics.push(*d);
+                let last = left_out && remaining == 0;
+                diagnostics.push(if last { d.note("the probe has no other attach point and is left out") } else { *d });
             } else {
                 diagnostics.push(d.help("to go on without missing probes, set `missing_probes = \"warn\"` in a config block, or BPFTRACE_MISSING_PROBES=warn"));
             }

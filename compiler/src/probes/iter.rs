@@ -46,7 +46,10 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
     };
     if OVER_A_MAP.contains(&name) {
         let d = request.invalid(0, format!("the iterator `{name}` needs a map of another program"));
-        return Err(ProbeError::invalid(d.label("there is no way to name one")));
+        let d = d.label("there is no way to name one").help("`iter:bpf_map` goes through all maps");
+        return Err(ProbeError::invalid(
+            d.help("`for ($kv : @map)` goes through what is in a map of the script itself"),
+        ));
     }
     Ok(vec![Concrete {
         name: pin.as_ref().map_or_else(|| format!("iter:{name}"), |pin| format!("iter:{name}:{pin}")),

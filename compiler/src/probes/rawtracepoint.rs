@@ -17,18 +17,36 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
         [_, _] => (Some(request.part(0)), request.part(1)),
         _ => (None, request.part(0)),
     };
-    let names = match module {
-        None => request.names(ProbeSource::RawTracepoints, wanted)?,
-        Some(module) if Glob::new(module).matches(KERNEL) => request.names(ProbeSource::RawTracepoints, wanted)?,
-        Some(module) => of_module(request, module, wanted)?,
+    // Where an event comes from, and its name.
+    let mut names: Vec<(Option<String>, String)> = Vec::new();
+    let mut found_in = |module: Option<&str>, events: Vec<String>| {
+        names.extend(events.into_iter().map(|event| (module.map(str::to_owned), event)));
     };
+    match module {
+        None => found_in(None, request.names(ProbeSource::RawTracepoints, wanted)?),
+        Some(module) => {
+            let glob = Glob::new(module);
+            if glob.matches(KERNEL) {
+                found_in(Some(KERNEL), request.names(ProbeSource::RawTracepoints, wanted)?);
+            }
+            if has_wildcard(module) {
+                for module in request.target.modules_with_btf().iter().filter(|module| glob.matches(module)) {
+                    found_in(Some(module), of_module(request, module, wanted)?);
+                }
+            } else if module != KERNEL {
+                found_in(Some(module), of_module(request, module, wanted)?);
+            }
+        }
+    }
     if names.is_empty() {
         let what = if has_wildcard(wanted) { "raw tracepoint that matches" } else { "raw tracepoint" };
         return Err(ProbeError::missing(request.missing(what, wanted, ProbeSource::RawTracepoints)));
     }
-    let prefix = module.map_or_else(String::new, |m| format!("{m}:"));
-    let point = |event: String| Concrete {
-        name: format!("rawtracepoint:{prefix}{event}"),
+    let point = |(module, event): (Option<String>, String)| Concrete {
+        name: match module {
+            Some(module) => format!("rawtracepoint:{module}:{event}"),
+            None => format!("rawtracepoint:{event}"),
+        },
         attach: Attach::RawTracepoint { event: event.clone() },
         kind: ProgramKind::RawTracepoint,
         context: Context::RawTracepoint { event },

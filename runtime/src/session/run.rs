@@ -223,13 +223,17 @@ impl Session<'_> {
         self.flush(false)?;
         if !ended {
             self.release_child()?;
-            let pin = self.probes().find_map(|p| match &p.attach {
-                Attach::Iter { pin: Some(path), .. } => Some(path.clone()),
-                _ => None,
-            });
-            if let Some(path) = pin {
-                let text = format!("Program pinned to {path}\n");
-                self.actions.sink.text(TextKind::Printf, text.as_bytes()).map_err(SessionError::Output)?;
+            let pins: Vec<String> = self
+                .probes()
+                .filter_map(|p| match &p.attach {
+                    Attach::Iter { pin: Some(path), .. } => Some(format!("Program pinned to {path}\n")),
+                    _ => None,
+                })
+                .collect();
+            if !pins.is_empty() {
+                for text in pins {
+                    self.actions.sink.text(TextKind::Printf, text.as_bytes()).map_err(SessionError::Output)?;
+                }
             } else if self.probes().any(|p| matches!(p.attach, Attach::Iter { .. })) {
                 self.iterate(&links, &signals)?;
             } else if !self.is_finished_by_begin() {

@@ -237,7 +237,17 @@ impl Lister<'_> {
         Ok(())
     }
 
+    /// One provider's probes. What its notes tell of them is nothing where none is listed.
     fn provider(&mut self, row: &Row, rest: &str) -> Result<(), ListError> {
+        let (listed, notes) = (self.listing.count, self.listing.notes.len());
+        let result = self.probes_of(row, rest);
+        if self.listing.count == listed {
+            self.listing.notes.truncate(notes);
+        }
+        result
+    }
+
+    fn probes_of(&mut self, row: &Row, rest: &str) -> Result<(), ListError> {
         match row.source {
             Source::Functions => self.functions(row.name, rest),
             Source::Iterators => self.iterators(rest),
