@@ -14,6 +14,8 @@ use crate::types::{AddrSpace, IntType, Type};
 
 /// Frames of a stack when the script does not say, and at most: what the kernel walks by default.
 const MAX_FRAMES: u32 = 127;
+/// Frames that may be asked for, as some kernels are set to collect more; beyond it is a mistake.
+const MOST_FRAMES: u32 = 1024;
 
 const MODES: [(&str, StackMode); 4] = [
     ("bpftrace", StackMode::Bpftrace),
@@ -55,6 +57,11 @@ fn stack(checker: &mut Checker<'_>, call: &Call<'_>, mut op: Op) -> Option<Expr>
             checker.error("argument", "the number of frames is a positive constant", arg.span);
             return None;
         };
+        if frames > MOST_FRAMES {
+            let message = format!("a stack has at most {MAX_FRAMES} frames, not {frames}");
+            checker.error("argument", message, arg.span);
+            return None;
+        }
         if frames > MAX_FRAMES {
             checker
                 .warning("argument", format!("a stack has at most {MAX_FRAMES} frames"), arg.span)

@@ -33,6 +33,8 @@ pub(crate) struct Var {
     pub grows: bool,
     /// From `&$x`.
     pub addressed: bool,
+    /// From `let` or the head of a loop: it ends with its block, whatever comes after.
+    pub own: bool,
     /// Where its value is first asked for.
     pub read: Option<Span>,
 }
@@ -90,7 +92,9 @@ impl Scope {
     }
 
     pub(super) fn leave(&mut self) {
-        self.closed.extend(self.blocks.pop().unwrap_or_default().into_keys());
+        let ended = self.blocks.pop().unwrap_or_default().into_iter();
+        let widens = ended.filter(|(_, id)| self.vars.get(*id).is_some_and(|var| !var.own));
+        self.closed.extend(widens.map(|(name, _)| name));
     }
 
     /// A new variable of the current block.
@@ -102,11 +106,21 @@ impl Scope {
             declared: None,
             grows: false,
             addressed: false,
+            own: false,
             read: None,
         });
         let block = if self.hoisted.contains(name) { self.blocks.first_mut() } else { self.blocks.last_mut() };
         if let Some(block) = block {
             block.insert(name.to_owned(), id);
+        }
+        id
+    }
+
+    /// A new variable that ends with the current block.
+    pub(super) fn declare_own(&mut self, name: &str, span: Span) -> VarId {
+        let id = self.declare(name, span);
+        if let Some(var) = self.vars.get_mut(id) {
+            var.own = true;
         }
         id
     }

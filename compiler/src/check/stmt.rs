@@ -147,7 +147,7 @@ impl Checker<'_> {
                 .help("inner blocks see the variables of outer ones: assign without `let`, or use another name");
             return;
         }
-        let id = self.scope.declare(&var.node, var.span);
+        let id = self.scope.declare_own(&var.node, var.span);
         if let Some(Some(ty)) = &declared {
             let grows = matches!(ty, Type::Str(_)) && written.is_some_and(|written| written.suffixes.is_empty());
             if let Some(var) = self.scope.var_mut(id) {
@@ -232,7 +232,7 @@ impl Checker<'_> {
     ) {
         let bound = |checker: &mut Self, e: &ast::Expr| {
             let value = checker.value_expr(e)?;
-            if as_int(&value.ty).is_none() {
+            if as_int(&value.ty).is_none() || value.ty == Type::Bool {
                 let is = checker.name(&value.ty);
                 checker.error("range", format!("the ends of a range are numbers, not {is}"), e.span);
                 return None;
@@ -264,7 +264,7 @@ impl Checker<'_> {
             return None;
         }
         self.scope.enter();
-        Some(self.scope.declare(&var.node, var.span))
+        Some(self.scope.declare_own(&var.node, var.span))
     }
 
     fn for_map(&mut self, var: &ast::Name, map: &ast::Name, body: &ast::Block, span: Span, out: &mut Vec<Stmt>) {
