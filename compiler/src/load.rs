@@ -10,12 +10,13 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use tapline_grammar::ast::{Import, Item, Script};
+use tapline_grammar::ast::{Block, Import, Item, MacroDef, Script, Stmt, StmtKind};
 use tapline_grammar::span::{FileId, Span};
 use tapline_grammar::{Header, Headers, ParseOptions, Preamble, SyntaxError, parse_among, parse_header};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::driver::Input;
+use crate::expand::walk;
 use crate::similar;
 use crate::source::SourceMap;
 
@@ -24,7 +25,7 @@ const MAX_DEPTH: usize = 32;
 /// So many files are imported. How much is included is bounded by the preprocessor.
 const MAX_FILES: usize = 1000;
 /// The functions that bpftrace's own library defines are built in.
-const LIBRARY: &str = "stdlib/";
+const LIBRARY: &str = "stdlib";
 /// Endings of what would need a C compiler or a linker.
 const NATIVE: &[&str] = &["c", "o"];
 
@@ -131,6 +132,13 @@ impl Opened<'_> {
         Path::new(name).parent().unwrap_or(Path::new("")).join(path)
     }
 
+    /// What an import names. bpftrace looks beside the script that is run, wherever the import is written.
+    fn find_import(&self, import: &Import) -> Option<(PathBuf, Entry)> {
+        let name = &import.path.node;
+        let paths = [import.path.span.file, FileId::default()].map(|from| self.beside(from, name));
+        paths.into_iter().find_map(|path| self.files.open(&path).map(|entry| (path, entry)))
+    }
+
     /// The first of several paths where a header lies.
     fn header(&self, paths: impl Iterator<Item = PathBuf>) -> Result<Option<Header>, String> {
         for path in paths {
@@ -157,6 +165,28 @@ impl Headers for Opened<'_> {
     fn open(&self, path: &str, system: bool, from: FileId) -> Result<Option<Header>, String> {
         let own = (!system).then(|| self.beside(from, path));
         self.header(own.into_iter().chain(self.folders.iter().map(|folder| folder.join(path))))
+    }
+}
+
+fn of_library(name: &str) -> bool {
+    name.strip_prefix(LIBRARY).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Takes imports out of the body of a macro.
+struct ImportsInside<'a> {
+    opened: &'a Opened<'a>,
+    imports: Vec<Import>,
+}
+
+impl walk::Visitor for ImportsInside<'_> {
+    fn stmt(&mut self, stmt: &mut Stmt) {
+        let StmtKind::Import(import) = &stmt.kind else { return };
+        let name = import.path.node.as_str();
+        let is_header = || ending(Path::new(name)) == "h" && self.opened.find_import(import).is_some();
+        if of_library(name) || is_header() {
+            self.imports.push(import.clone());
+            stmt.kind = StmtKind::Block(Block { span: stmt.span, ..Block::default() });
+        }
     }
 }
 
@@ -240,7 +270,10 @@ impl Loader<'_> {
                         d.help("settings belong into the script that is run")
                     });
                 }
-                other => {
+                mut other => {
+                    if let Item::Macro(def) = &mut other {
+                        self.imports_of_macro(def, depth);
+                    }
                     let code = match &other {
                         Item::Probe(probe) => Some(probe.span),
                         Item::Macro(def) => Some(def.span),
@@ -254,9 +287,19 @@ impl Loader<'_> {
         }
     }
 
+    /// A macro may import what its body needs: parts of the library, and headers. What is not found is left for the checker,
+    /// which sees the bodies of the macros that are used.
+    fn imports_of_macro(&mut self, def: &mut MacroDef, depth: usize) {
+        let mut found = ImportsInside { opened: self.opened, imports: Vec::new() };
+        walk::block(&mut found, &mut def.body);
+        for import in found.imports {
+            self.import(&import, depth);
+        }
+    }
+
     fn import(&mut self, import: &Import, depth: usize) {
         let (name, span) = (import.path.node.as_str(), import.path.span);
-        if name.starts_with(LIBRARY) {
+        if of_library(name) {
             let d = Diagnostic::new(Severity::Note, "import", format!("`{name}` is built in"), span);
             self.diagnostics.push(d);
             return;
@@ -271,11 +314,8 @@ impl Loader<'_> {
             });
             return;
         }
-        let path = self.opened.beside(span.file, name);
-        // bpftrace looks beside the script that is run, wherever the import is written.
-        let paths = [path.clone(), self.opened.beside(FileId::default(), name)];
-        let found = paths.into_iter().find_map(|path| self.opened.files.open(&path).map(|entry| (path, entry)));
-        let Some((path, entry)) = found else {
+        let Some((path, entry)) = self.opened.find_import(import) else {
+            let path = self.opened.beside(span.file, name);
             let close = self.close(&path);
             self.error(format!("there is no file `{name}` to import"), span, |d| {
                 let d = d.note(format!("looked for {}", path.display()));

@@ -111,7 +111,7 @@ impl Checker<'_> {
             }
             S::Import(import) => {
                 self.error("import", "imports stand at the top of a script", import.span)
-                    .help("move it before the probes");
+                    .help("move it before the probes; inside of a macro, headers (`.h`) that exist can be imported");
             }
             S::Error => {}
         }

@@ -13,7 +13,7 @@ mod print;
 #[cfg(test)]
 mod tests;
 mod usage;
-mod walk;
+pub(crate) mod walk;
 
 use std::collections::BTreeMap;
 

@@ -5,7 +5,7 @@ use tapline_grammar::ast::{
 };
 
 /// What happens at the nodes.
-pub(super) trait Visitor {
+pub(crate) trait Visitor {
     /// Before the children of an expression; `false` leaves them out.
     fn expr(&mut self, _expr: &mut Expr) -> bool {
         true
@@ -27,7 +27,7 @@ pub(super) trait Visitor {
 }
 
 /// Visits all statements and the value.
-pub(super) fn block(v: &mut dyn Visitor, block: &mut Block) {
+pub(crate) fn block(v: &mut dyn Visitor, block: &mut Block) {
     for s in &mut block.stmts {
         stmt(v, s);
     }
@@ -37,7 +37,7 @@ pub(super) fn block(v: &mut dyn Visitor, block: &mut Block) {
 }
 
 /// Visits a statement.
-pub(super) fn stmt(v: &mut dyn Visitor, s: &mut Stmt) {
+pub(crate) fn stmt(v: &mut dyn Visitor, s: &mut Stmt) {
     v.stmt(s);
     match &mut s.kind {
         StmtKind::Expr(e) | StmtKind::Discard(e) => expr(v, e),
@@ -94,7 +94,7 @@ fn if_stmt(v: &mut dyn Visitor, i: &mut IfStmt) {
 }
 
 /// Visits an expression.
-pub(super) fn expr(v: &mut dyn Visitor, e: &mut Expr) {
+pub(crate) fn expr(v: &mut dyn Visitor, e: &mut Expr) {
     if v.expr(e) {
         children(v, e);
     }
@@ -102,7 +102,7 @@ pub(super) fn expr(v: &mut dyn Visitor, e: &mut Expr) {
 }
 
 /// Visits the children of an expression.
-pub(super) fn children(v: &mut dyn Visitor, e: &mut Expr) {
+pub(crate) fn children(v: &mut dyn Visitor, e: &mut Expr) {
     match &mut e.kind {
         ExprKind::Int { .. }
         | ExprKind::Str(_)
@@ -157,7 +157,7 @@ fn type_or_expr(v: &mut dyn Visitor, of: &mut TypeOrExpr) {
 }
 
 /// Visits the expressions inside a type: array lengths, `typeof`.
-pub(super) fn type_expr(v: &mut dyn Visitor, ty: &mut TypeExpr) {
+pub(crate) fn type_expr(v: &mut dyn Visitor, ty: &mut TypeExpr) {
     if !v.type_expr(ty) {
         return;
     }

@@ -128,9 +128,21 @@ impl FnLower<'_, '_> {
             None => self.load_scalar(loc, &e.ty),
             Some(bits) => {
                 let raw = self.load_scalar(loc, &Type::Int(IntType { size: bits.load, signed: false }));
+                let (raw, bits) = self.with_ninth_byte(raw, loc, bits);
                 self.bitfield(raw, bits, int_of(&e.ty).signed)
             }
         }
+    }
+
+    /// A field in nine bytes is put together in one integer; all others are what was loaded.
+    fn with_ninth_byte(&mut self, raw: Value, loc: Loc, bits: Bits) -> (Value, Bits) {
+        if bits.shift + bits.width <= 64 {
+            return (raw, bits);
+        }
+        let ninth = self.load_scalar(Loc { mem: loc.mem.at(8), ..loc }, &Type::Int(IntType::U8));
+        let low = self.b.bin_imm(Ir::LShr, raw, i64::from(bits.shift));
+        let high = self.b.bin_imm(Ir::Shl, ninth, i64::from(64 - bits.shift));
+        (self.b.bin(Ir::Or, low, high), Bits { shift: 0, ..bits })
     }
 
     fn bitfield(&mut self, raw: Value, bits: Bits, signed: bool) -> Value {

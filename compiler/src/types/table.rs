@@ -553,7 +553,8 @@ impl<'t> TypeTable<'t> {
 }
 
 /// The integer to load for a bitfield at a bit offset, with storage of `unit` bytes: the unit itself where the field lies
-/// in one, else the fewest bytes from the field's first byte on.
+/// in one, else the fewest bytes from the field's first byte on. Where these are nine, the integer is the first eight, and
+/// shift and width together exceed its bits.
 pub(crate) fn place_bits(bit_offset: u32, width: u8, unit: u32) -> Option<(u32, Bits)> {
     if unit.is_power_of_two() && unit <= 8 {
         let offset = bit_offset / (unit * 8) * unit;
@@ -564,8 +565,8 @@ pub(crate) fn place_bits(bit_offset: u32, width: u8, unit: u32) -> Option<(u32, 
     }
     let offset = bit_offset / 8;
     let shift = bit_offset % 8;
-    let bytes = (shift + u32::from(width)).div_ceil(8).next_power_of_two();
-    (bytes <= 8).then_some((offset, Bits { load: bytes as u8, shift: shift as u8, width }))
+    let bytes = (shift + u32::from(width)).div_ceil(8).next_power_of_two().min(8);
+    (width <= 64).then_some((offset, Bits { load: bytes as u8, shift: shift as u8, width }))
 }
 
 #[cfg(test)]
@@ -577,6 +578,8 @@ mod tests {
         assert_eq!(place_bits(35, 3, 4), Some((4, Bits { load: 4, shift: 3, width: 3 })));
         // Packed over the border of two units.
         assert_eq!(place_bits(30, 4, 4), Some((3, Bits { load: 2, shift: 6, width: 4 })));
-        assert_eq!(place_bits(4, 64, 8), None);
+        // In nine bytes.
+        assert_eq!(place_bits(20, 64, 8), Some((2, Bits { load: 8, shift: 4, width: 64 })));
+        assert_eq!(place_bits(4, 65, 8), None);
     }
 }

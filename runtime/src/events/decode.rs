@@ -145,8 +145,11 @@ fn decode_field<'a>(ctx: &'a Context, field: &'a Field, data: &'a [u8], depth: u
     let data = data.get(field.offset as usize..).unwrap_or_default();
     if let Some((offset, width)) = field.bits {
         let (offset, width) = (u32::from(offset).min(63), u32::from(width).clamp(1, 64));
-        let raw = read_uint(data, 0, size_of_type(&field.ty).clamp(1, 8)) >> offset;
-        let kept = if width == 64 { raw } else { raw & ((1 << width) - 1) };
+        // A packed field may lie in more bytes than its type has: nine at most.
+        let bytes = (offset + width).div_ceil(8) as usize;
+        let ninth = if bytes > 8 { read_uint(data, 8, 1) } else { 0 };
+        let raw = (u128::from(ninth) << 64 | u128::from(read_uint(data, 0, bytes.min(8)))) >> offset;
+        let kept = raw as u64 & (u64::MAX >> (64 - width));
         return match &field.ty {
             ValueType::Int { size, signed: true } => {
                 let shift = 64 - width;
