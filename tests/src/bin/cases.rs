@@ -18,6 +18,7 @@ usage: cases [OPTIONS]
   --workload PATH    the workload program (default: beside this program)
   --cases DIR        the folder of the cases (default: tests/cases)
   --filter TEXT      only cases whose name contains TEXT; may be given several times
+  --part K/N         only the K-th of every N cases, so that N runs try all
   --jobs N           run N cases at a time (default 1)
   --slowness N       multiply every timeout by N
   --results FILE     append one line per case: verdict and name
@@ -31,6 +32,7 @@ struct Options {
     tool: Tool,
     cases: PathBuf,
     filters: Vec<String>,
+    part: (usize, usize),
     jobs: usize,
     results: Option<PathBuf>,
     list: bool,
@@ -50,6 +52,7 @@ fn options() -> Result<Options, String> {
         },
         cases: PathBuf::from("tests/cases"),
         filters: Vec::new(),
+        part: (1, 1),
         jobs: 1,
         results: None,
         list: false,
@@ -70,6 +73,12 @@ fn options() -> Result<Options, String> {
             "--workload" => options.tool.workload = absolute(&value()?)?,
             "--cases" => options.cases = PathBuf::from(value()?),
             "--filter" => options.filters.push(value()?),
+            "--part" => {
+                let text = value()?;
+                let numbers = text.split_once('/').and_then(|(k, n)| k.parse().ok().zip(n.parse().ok()));
+                let part = numbers.filter(|&(k, n)| (1..=n).contains(&k));
+                options.part = part.ok_or_else(|| format!("not a part: {text}"))?;
+            }
             "--jobs" => options.jobs = number(value()?)?,
             "--slowness" => options.tool.slowness = number(value()?)? as u32,
             "--results" => options.results = Some(PathBuf::from(value()?)),
@@ -161,7 +170,8 @@ fn jobs(options: &Options) -> Result<Vec<Job>, String> {
     jobs.retain(|job| {
         options.filters.is_empty() || options.filters.iter().any(|filter| job.name.contains(filter.as_str()))
     });
-    Ok(jobs)
+    let (part, parts) = options.part;
+    Ok(jobs.into_iter().skip(part - 1).step_by(parts).collect())
 }
 
 /// What happened so far.
