@@ -1,6 +1,7 @@
 //! The script's own C definitions: structs, unions, enums and typedefs, laid out by the rules of C. They go before the kernel's
 //! types of the same name.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use tapline_grammar::c_ast::{CEnum, CField, CItemKind, CRecord, CType};
@@ -35,9 +36,19 @@ impl Checker<'_> {
     /// All C items in order.
     pub(super) fn define_c_items(&mut self) {
         let script = self.script;
+        let mut written: HashMap<(bool, &str), Span> = HashMap::new();
         for item in &script.c_items {
             match &item.kind {
                 CItemKind::Record(record) => {
+                    // Headers may meet that define the same; one file that does so twice contradicts itself.
+                    if let Some(name) = &record.name
+                        && let Some(first) = written.insert((record.is_union, &name.node), name.span)
+                        && first.file == name.span.file
+                    {
+                        let keyword = if record.is_union { "union" } else { "struct" };
+                        self.error("redefinition", format!("{keyword} {} is defined twice", name.node), name.span)
+                            .also(first, "first here");
+                    }
                     self.define_record(record, 0);
                 }
                 CItemKind::Enum(def) => {

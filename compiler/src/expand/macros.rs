@@ -1,8 +1,8 @@
 //! The script's own macros (`macro name($v, e, @m) { … }`), expanded where they are used.
 //!
 //! Hygienic: a variable of the body that is not a parameter gets a name that no script can write, one per use; maps come in as
-//! parameters only. A parameter that stands where a type does takes a type. A use becomes a block expression, or the value alone when the body is nothing else. A macro does not expand
-//! inside itself, and expansions share the bounds of `defines`.
+//! parameters only. A parameter that stands where a type does takes a type. A use becomes a block expression, or the value
+//! alone when the body is nothing else. A macro does not expand inside itself, and expansions share the bounds of `defines`.
 
 use std::collections::HashMap;
 
