@@ -47,6 +47,12 @@ TRACED long shape_outer(long n) {
     return shape_middle(n + 3) + 1;
 }
 
+struct piece { const char *from; long length; };
+struct triple { int x, y, z; };
+TRACED long shape_wide(struct piece piece, int n, struct triple triple) {
+    return piece.length + n + triple.x + triple.y + triple.z;
+}
+
 int main(int argc, char **argv) {
     int rounds = argc > 2 ? atoi(argv[2]) : 1;
     const char *what = argc > 1 ? argv[1] : "";
@@ -58,6 +64,7 @@ int main(int argc, char **argv) {
         if (!strcmp(what, "mixed")) shapes_sum += shape_mixed(-i, 2.5, 1L << 40, true, bytes, 1.5f);
         if (!strcmp(what, "many")) shapes_sum += shape_many(1, 2, 3, 4, 5, 6, -7, 8);
         if (!strcmp(what, "place")) shapes_sum += shape_place((struct point){ 7, -8 }, GREEN);
+        if (!strcmp(what, "wide")) shapes_sum += shape_wide((struct piece){ "timber", 6 }, i, (struct triple){ 1, -2, 3 });
         if (!strcmp(what, "copy")) shapes_sum += shape_copy(first, 42);
         if (!strcmp(what, "memory")) shapes_sum += shape_memory(&second, 4) != NULL;
         if (!strcmp(what, "hidden")) shapes_sum += hidden_step(i);

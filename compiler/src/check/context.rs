@@ -21,6 +21,9 @@ use crate::types::record::{is_data_loc, parse_format, record_fields};
 use crate::types::table::Prototype;
 use crate::types::{AddrSpace, IntType, Type};
 
+/// Bytes of a register.
+pub(super) const WORD: u32 = 8;
+
 /// The first bytes of a tracepoint's record hold a pointer of the kernel's while a program runs.
 const HIDDEN_BYTES: u32 = 8;
 
@@ -361,11 +364,35 @@ impl Checker<'_> {
         {
             return Some(Self::context_copy(n.saturating_mul(8), ty.clone(), span));
         }
-        if !ty.is_scalar() {
+        let size = size_of(ty, &self.types.aggregates);
+        if !ty.is_scalar() && size > WORD {
             return None;
         }
         let place = access::argument(&self.unit.context, self.target.arch(), n)?;
-        Some(convert(Self::word_at(place, span), ty))
+        Some(Self::from_words([(0, size, Self::word_at(place, span))], ty, span))
+    }
+
+    /// A value from words: the byte at which each goes, and how many of its own count, from the low end.
+    pub(super) fn from_words(words: impl IntoIterator<Item = (u32, u32, Expr)>, ty: &Type, span: Span) -> Expr {
+        let mut words = words.into_iter().peekable();
+        if ty.is_scalar()
+            && let Some((_, _, word)) = words.next_if(|_| true)
+        {
+            return convert(word, ty);
+        }
+        let mut parts = Vec::new();
+        for (at, bytes, word) in words {
+            let mut done = 0;
+            while let Some(size) = [8u8, 4, 2, 1].into_iter().find(|&size| u32::from(size) <= bytes.min(WORD) - done) {
+                let count = constant::typed_int(i128::from(done * 8), IntType::U64, span);
+                let shifted = ExprKind::Binary(BinOp::Shr, Box::new(word.clone()), Box::new(count));
+                let shifted = Expr { kind: shifted, ty: Type::U64, span };
+                let part = if done == 0 { word.clone() } else { shifted };
+                parts.push((at + done, convert(part, &Type::Int(IntType { size, signed: false }))));
+                done += u32::from(size);
+            }
+        }
+        Expr { kind: ExprKind::Parts(parts), ty: ty.clone(), span }
     }
 
     /// A value of the context, read like any other memory of the kernel. What the verifier takes for a pointer to a kernel's object

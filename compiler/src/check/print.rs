@@ -222,6 +222,11 @@ impl Printer<'_> {
                 format!("{}[{}]:{}", self.expr(base), self.expr(index), self.ty(&expr.ty))
             }
             ExprKind::Tuple(members) => format!("({})", self.list(members)),
+            ExprKind::Parts(parts) => {
+                let part =
+                    |(offset, part): &(u32, Expr)| format!("+{offset}:{} {}", self.ty(&part.ty), self.expr(part));
+                format!("{}{{{}}}", self.ty(&expr.ty), parts.iter().map(part).collect::<Vec<_>>().join(", "))
+            }
             ExprKind::Element { base, index } => format!("{}.{index}", self.expr(base)),
             ExprKind::AddrOf(place) => format!("&{}", self.expr(place)),
             ExprKind::IncDec { place, delta, prefix } => {

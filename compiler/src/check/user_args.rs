@@ -5,17 +5,16 @@ use std::rc::Rc;
 use tapline_grammar::ast;
 use tapline_grammar::span::Span;
 
-use super::{Checker, convert};
+use super::Checker;
+use super::context::WORD;
 use crate::probes::access::{self, Place};
 use crate::probes::calling::{GoShape, Location, Shape, go_dictionary, go_locations, locations};
 use crate::probes::registers::registers;
 use crate::similar::closest;
 use crate::typed::{Expr, ExprKind};
+use crate::types::btf::Leaf;
 use crate::types::table::Parameter;
 use crate::types::{AddrSpace, Type};
-
-/// Bytes of a register.
-const WORD: u64 = 8;
 
 impl Checker<'_> {
     /// Names of the arguments that a program can read.
@@ -47,17 +46,9 @@ impl Checker<'_> {
             return None;
         };
         let Some(place) = self.user_place(parameter, location) else {
-            let (message, help) = match location {
-                Location::Float => (
-                    format!("`{}` lies in a floating-point register", name.node),
-                    "the kernel does not save these registers for programs".to_owned(),
-                ),
-                _ => (
-                    format!("`{}` is {}, passed in several registers", name.node, self.name(&parameter.ty)),
-                    format!("read its words with {}", self.words_of(location).join(" and ")),
-                ),
-            };
-            self.error("argument-by-value", message, span).help(help);
+            let message = format!("`{}` lies in a floating-point register", name.node);
+            self.error("argument-by-value", message, span)
+                .help("the kernel does not save these registers for programs");
             return None;
         };
         Some(Self::user_value(place, &parameter.ty, span))
@@ -101,33 +92,30 @@ impl Checker<'_> {
         Some(all.into_iter().find(|function| function.offset == offset).map(|it| it.name).unwrap_or_default())
     }
 
-    /// What reads the parts of a value in several registers.
-    fn words_of(&self, location: &Location) -> Vec<String> {
-        match location {
-            Location::Words(word) | Location::Behind(word) => {
-                vec![format!("`arg{word}`"), format!("`arg{}`", word + 1)]
-            }
-            Location::Spread(offsets) => {
-                let names = offsets.iter().filter_map(|&offset| registers(self.target.arch()).name(offset));
-                names.map(|name| format!("`reg(\"{name}\")`")).collect()
-            }
-            Location::Float | Location::Register(_) | Location::Stack(_) => Vec::new(),
-        }
-    }
-
-    /// Where the value lies; `None` where a program cannot read it in one piece.
+    /// Where the value lies; `None` where a program cannot read it.
     fn user_place(&self, parameter: &Parameter, location: &Location) -> Option<UserPlace> {
         let of_word = |word| access::argument(&self.unit.context, self.target.arch(), word);
-        match *location {
-            Location::Float | Location::Spread(_) => None,
-            Location::Register(offset) => Some(UserPlace::Register(offset)),
-            Location::Stack(offset) => Some(UserPlace::Stack { sp: registers(self.target.arch()).sp, offset }),
-            Location::Behind(word) => of_word(word).map(UserPlace::Behind),
-            Location::Words(word) => match of_word(word)? {
-                Place::Stack { sp, offset, .. } => Some(UserPlace::Stack { sp, offset }),
+        match location {
+            Location::Float => None,
+            Location::Registers(registers) => {
+                let parts = registers.iter().zip(parameter.leaves.iter().flatten());
+                let part = |(&register, leaf): (&u32, &Leaf)| Part { register, at: leaf.offset, bytes: leaf.size };
+                Some(UserPlace::Registers(parts.map(part).collect()))
+            }
+            Location::Stack(offset) => Some(UserPlace::Stack { sp: registers(self.target.arch()).sp, offset: *offset }),
+            Location::Behind(word) => of_word(*word).map(UserPlace::Behind),
+            Location::Words(first) => {
+                if let Place::Stack { sp, offset, .. } = of_word(*first)? {
+                    return Some(UserPlace::Stack { sp, offset });
+                }
                 // The registers do not lie side by side in the context.
-                Place::Context(offset) => (parameter.size <= WORD).then_some(UserPlace::Register(offset)),
-            },
+                let size = u32::try_from(parameter.size).ok()?;
+                let part = |at: u32| match of_word(first.checked_add(at / WORD)?)? {
+                    Place::Context(register) => Some(Part { register, at, bytes: (size - at).min(WORD) }),
+                    Place::Stack { .. } => None,
+                };
+                (0..size).step_by(WORD as usize).map(part).collect::<Option<_>>().map(UserPlace::Registers)
+            }
         }
     }
 
@@ -138,8 +126,12 @@ impl Checker<'_> {
             Expr { kind: ExprKind::Deref(Box::new(pointer)), ty: ty.clone(), span }
         };
         match place {
-            UserPlace::Register(offset) if ty.is_scalar() => convert(Self::context_word(offset, Type::U64, span), ty),
-            UserPlace::Register(offset) => Self::context_copy(offset, ty.clone(), span),
+            UserPlace::Registers(parts) => {
+                let words = parts
+                    .into_iter()
+                    .map(|part| (part.at, part.bytes, Self::context_word(part.register, Type::U64, span)));
+                Self::from_words(words, ty, span)
+            }
             UserPlace::Behind(place) => behind(Self::word_at(place, span)),
             UserPlace::Stack { sp, offset } => behind(Self::stack_address(sp, offset, span)),
         }
@@ -147,12 +139,23 @@ impl Checker<'_> {
 }
 
 /// Where an argument can be read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum UserPlace {
-    /// In the register at this offset of the context.
-    Register(u32),
+    /// In registers.
+    Registers(Vec<Part>),
     /// So many bytes above the stack pointer, which is at an offset of the context.
     Stack { sp: u32, offset: u32 },
     /// In memory to which a word points.
     Behind(Place),
+}
+
+/// Bytes of a value that lie in a register.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    /// Where the context has the register.
+    register: u32,
+    /// The first of the bytes in the value.
+    at: u32,
+    /// How many, from the register's low end.
+    bytes: u32,
 }

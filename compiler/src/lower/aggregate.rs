@@ -154,6 +154,13 @@ impl FnLower<'_, '_> {
         }
         match &e.kind {
             ExprKind::Tuple(members) => self.tuple_into(members, dst),
+            ExprKind::Parts(parts) => {
+                let size = self.m.size(&e.ty);
+                self.zero(dst, size);
+                for (offset, part) in parts {
+                    self.into(part, dst.at(*offset));
+                }
+            }
             ExprKind::Str(bytes) => self.store_bytes(dst, bytes),
             ExprKind::Call(op, args) => self.builtin_into(*op, args, e, dst),
             ExprKind::MapGet { map, key } => self.map_get_into(*map, key.as_deref(), &e.ty, dst),

@@ -94,7 +94,7 @@ impl FnLower<'_, '_> {
                     None => self.b.iconst(0),
                 }
             }
-            ExprKind::Str(_) | ExprKind::Tuple(_) => {
+            ExprKind::Str(_) | ExprKind::Tuple(_) | ExprKind::Parts(_) => {
                 self.internal("an aggregate as a scalar", e.span);
                 self.b.iconst(0)
             }

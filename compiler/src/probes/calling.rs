@@ -25,10 +25,8 @@ pub enum Location {
     Behind(u32),
     /// In a floating-point register.
     Float,
-    /// In the register at this offset of the context.
-    Register(u32),
-    /// Its numbers and pointers each in a register of their own.
-    Spread(Vec<u32>),
+    /// Its numbers and pointers each in a register of their own, at these offsets of the context.
+    Registers(Vec<u32>),
     /// So many bytes above the stack pointer.
     Stack(u32),
 }
@@ -83,7 +81,7 @@ pub struct GoShape {
 impl GoShape {
     /// A pointer.
     pub fn word() -> Self {
-        Self { size: WORD, align: 8, leaves: Some(vec![Leaf { float: false }]) }
+        Self { size: WORD, align: 8, leaves: Some(vec![Leaf { offset: 0, size: 8, float: false }]) }
     }
 }
 
@@ -103,11 +101,7 @@ pub fn go_locations(arch: Arch, arguments: &[GoShape]) -> Vec<Location> {
             if let (Some((own, left)), true) = (free.split_at_checked(leaves.len() - floats), floats <= free_floats) {
                 free = left;
                 free_floats -= floats;
-                return match own {
-                    _ if floats > 0 => Location::Float,
-                    [one] => Location::Register(*one),
-                    several => Location::Spread(several.to_vec()),
-                };
+                return if floats > 0 { Location::Float } else { Location::Registers(own.to_vec()) };
             }
         }
         let at = stack.checked_next_multiple_of(shape.align.max(1)).unwrap_or(u32::MAX);
@@ -132,7 +126,7 @@ pub fn go_dictionary(function: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::Location::{Behind, Float, Register, Spread, Stack, Words};
+    use super::Location::{Behind, Float, Registers, Stack, Words};
     use super::*;
 
     const INT: Shape = Shape { size: 4, aggregate: false, float: false };
@@ -167,13 +161,14 @@ mod tests {
         let parts = |size, floats: &[bool]| GoShape {
             size,
             align: 8,
-            leaves: Some(floats.iter().map(|&float| Leaf { float }).collect()),
+            leaves: Some(floats.iter().map(|&float| Leaf { offset: 0, size: 8, float }).collect()),
         };
-        let byte = GoShape { size: 1, align: 1, leaves: Some(vec![Leaf { float: false }]) };
+        let byte = GoShape { size: 1, align: 1, leaves: Some(vec![Leaf { offset: 0, size: 1, float: false }]) };
         let array = GoShape { size: 16, align: 8, leaves: None };
         let shapes =
             [GoShape::word(), parts(24, &[false; 3]), parts(8, &[true]), array.clone(), parts(48, &[false; 6]), byte];
-        let expected = [Register(80), Spread(vec![40, 88, 112]), Float, Stack(8), Stack(24), Register(104)];
+        let one = |offset| Registers(vec![offset]);
+        let expected = [one(80), Registers(vec![40, 88, 112]), Float, Stack(8), Stack(24), one(104)];
         assert_eq!(go_locations(Arch::X86_64, &shapes), expected);
         let byte = GoShape { size: 1, align: 1, leaves: None };
         assert_eq!(go_locations(Arch::Aarch64, &[byte.clone(), array, byte]), [Stack(0), Stack(8), Stack(24)]);

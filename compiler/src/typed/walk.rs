@@ -29,6 +29,7 @@ impl Expr {
             ExprKind::Call(_, args) | ExprKind::CallFn(_, args) | ExprKind::Tuple(args) => {
                 args.iter().any(|a| a.any(question))
             }
+            ExprKind::Parts(parts) => parts.iter().any(|(_, part)| part.any(question)),
             ExprKind::Unary(_, a)
             | ExprKind::Cast(a)
             | ExprKind::Deref(a)

@@ -58,6 +58,10 @@ impl std::error::Error for BtfError {}
 /// A number or pointer within a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leaf {
+    /// Where it lies in the value, in bytes.
+    pub offset: u32,
+    /// Bytes.
+    pub size: u32,
     /// A floating-point number.
     pub float: bool,
 }
@@ -381,24 +385,26 @@ impl Btf {
     /// something unknown in it, and one of very many parts.
     pub fn leaves(&self, id: TypeId) -> Option<Vec<Leaf>> {
         let mut leaves = Vec::new();
-        self.leaves_within(id, 16, &mut leaves).then_some(leaves)
+        self.leaves_within(id, 0, 16, &mut leaves).then_some(leaves)
     }
 
-    fn leaves_within(&self, id: TypeId, depth: u32, leaves: &mut Vec<Leaf>) -> bool {
+    fn leaves_within(&self, id: TypeId, offset: u32, depth: u32, leaves: &mut Vec<Leaf>) -> bool {
         let float = match self.get(self.resolve(id)) {
             BtfType::Float { .. } => true,
             // A value of a function is a pointer to it.
             BtfType::Int(_) | BtfType::Enum(_) | BtfType::Ptr(_) | BtfType::FuncProto(_) => false,
             BtfType::Array(array) if array.len == 0 => return true,
             BtfType::Array(array) if array.len == 1 && depth > 0 => {
-                return self.leaves_within(array.elem, depth - 1, leaves);
+                return self.leaves_within(array.elem, offset, depth - 1, leaves);
             }
             BtfType::Struct(it) if depth > 0 => {
-                return it.members().all(|member| self.leaves_within(member.ty, depth - 1, leaves));
+                let at = |bits: u32| offset.saturating_add(bits / 8);
+                return it.members().all(|m| self.leaves_within(m.ty, at(m.bit_offset), depth - 1, leaves));
             }
             _ => return false,
         };
-        leaves.push(Leaf { float });
+        let size = self.size_of(id).and_then(|size| u32::try_from(size).ok()).unwrap_or(POINTER_SIZE);
+        leaves.push(Leaf { offset, size, float });
         leaves.len() <= MOST_LEAVES
     }
 
