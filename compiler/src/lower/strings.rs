@@ -245,6 +245,8 @@ impl FnLower<'_, '_> {
             }
             Some(length) => {
                 let wanted = self.scalar(length);
+                // Before Linux 6.3 the verifier lets nobody write so many bytes of the stack as are known only while running.
+                self.b.mark_indexed(dst.base);
                 self.clamp(wanted, capacity)
             }
         };

@@ -5,8 +5,9 @@
 //! loses the note where the function writes one. Later it takes a way with another value for one that it has walked, and at the end makes
 //! the branch one-way, for it never saw the other side. Of a value that it does not know, it walks both sides.
 //!
-//! Such a value is computed anew, from memory that the verifier knows nothing of. What the verifier needs to learn from a condition stays
-//! as it is: bounds of addresses and lengths, null checks, and ends of loops.
+//! Such a value is computed anew, from memory that the verifier knows nothing of: where it is made, and again in each condition, so that
+//! it learns nothing there, either. The ways to the same place then do not differ in it, and the verifier walks on from there once. What it
+//! does need to learn stays as it is: bounds of addresses and lengths, null checks, and ends of loops.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,9 +22,8 @@ use crate::program::MapId;
 pub fn opaque(module: &mut Module) {
     let Some(counters) = module.counters else { return };
     for func in &mut module.functions {
-        let conditions = Facts::new(func).map(|facts| conditions(func, &facts)).unwrap_or_default();
-        for (block, hidden) in conditions {
-            hide(func, block, &hidden, counters);
+        if let Some(hidden) = Facts::new(func).map(|facts| Hidden::new(func, &facts)) {
+            hidden.apply(func, counters);
         }
     }
 }
@@ -88,17 +88,29 @@ impl Facts {
             }
         }
         let exact = vec![false; func.values.len()].into();
+        let loops = loops(func, &order, &preds);
         let mut facts = Self { order, preds, calls, defs, uses, exact };
-        facts.find_exact(func);
+        facts.find_exact(func, &loops);
         Some(facts)
     }
 
-    /// Marks what addresses and arguments of helpers are computed from, and what is an address.
-    fn find_exact(&mut self, func: &Function) {
+    /// Marks what addresses, arguments of helpers and ends of loops are computed from, and what is an address.
+    fn find_exact(&mut self, func: &Function, loops: &[IndexVec<Block, bool>]) {
         let mut work: Vec<Value> = Vec::new();
         let entry = self.order.first().copied();
         for &block in &self.order {
             let data = &func.blocks[block];
+            let mut around = loops.iter().filter(|body| body[block]);
+            if let Some(Terminator::Branch { lhs, rhs, .. }) = data.term
+                && around.any(|body| cfg::successors(func, block).any(|next| !body[next]))
+            {
+                for v in [lhs, rhs] {
+                    work.push(v);
+                    if let Some(Op::Cmp(_, a, b)) = self.op(func, v) {
+                        work.extend([a, b]);
+                    }
+                }
+            }
             if Some(block) == entry {
                 work.extend(&data.params);
             }
@@ -214,17 +226,17 @@ impl Facts {
 }
 
 /// The blocks of each loop.
-fn loops(func: &Function, facts: &Facts) -> Vec<IndexVec<Block, bool>> {
+fn loops(func: &Function, order: &[Block], preds: &cfg::Predecessors) -> Vec<IndexVec<Block, bool>> {
     let dominance = DominanceTest::new(&Dominators::new(func));
     let mut by_head: BTreeMap<Block, IndexVec<Block, bool>> = BTreeMap::new();
-    for &from in &facts.order {
+    for &from in order {
         for head in cfg::successors(func, from).filter(|&head| dominance.dominates(head, from)) {
             let body = by_head.entry(head).or_insert_with(|| vec![false; func.blocks.len()].into());
             body[head] = true;
             let mut work = vec![from];
             while let Some(block) = work.pop() {
                 if !std::mem::replace(&mut body[block], true) {
-                    work.extend_from_slice(&facts.preds[block]);
+                    work.extend_from_slice(&preds[block]);
                 }
             }
         }
@@ -232,85 +244,110 @@ fn loops(func: &Function, facts: &Facts) -> Vec<IndexVec<Block, bool>> {
     by_head.into_values().collect()
 }
 
-/// The operands to hide, by block: the place of the comparison, and the value.
-fn conditions(func: &Function, facts: &Facts) -> Vec<(Block, Vec<(Place, Value)>)> {
-    let mut known: IndexVec<Value, Option<bool>> = vec![None; func.values.len()].into();
-    let mut old = |v: Value| {
-        let answer = known[v].unwrap_or_else(|| {
-            let mut seen = BTreeSet::from([v]);
-            let mut work = vec![v];
-            let mut found = false;
-            while let Some(v) = work.pop().filter(|_| !found) {
-                found = !matches!(facts.op(func, v), Some(Op::Const(_))) && facts.crosses(v);
-                facts.for_each_source(func, v, |source| {
-                    if seen.insert(source) {
-                        work.push(source);
-                    }
-                });
-            }
-            found
-        });
-        known[v] = Some(answer);
-        !facts.exact[v] && answer
-    };
-    let loops = loops(func, facts);
-    let mut all = Vec::new();
-    for &block in &facts.order {
-        let data = &func.blocks[block];
-        let mut hidden = Vec::new();
-        let compared = data.insts.iter().enumerate().filter_map(|(at, inst)| match inst.op {
-            Op::Cmp(_, a, b) => Some((at + 1, [a, b])),
-            _ => None,
-        });
-        let end = match data.term {
-            Some(Terminator::Branch { lhs, rhs, .. }) => Some((data.insts.len() + 1, [lhs, rhs])),
-            _ => None,
-        };
-        for (place, operands) in compared.chain(end) {
-            hidden.extend(operands.into_iter().filter(|&v| old(v)).map(|v| (place, v)));
-        }
-        if hidden.is_empty() {
-            continue;
-        }
-        // The verifier sees the end of a loop from what it knows; a comparison within a loop may become its end.
-        let mut around = loops.iter().filter(|body| body[block]).peekable();
-        if around.peek().is_some() {
-            let ends = around.any(|body| cfg::successors(func, block).any(|next| !body[next]));
-            hidden.retain(|&(place, _)| place == data.insts.len() + 1 && !ends);
-        }
-        if !hidden.is_empty() {
-            all.push((block, hidden));
-        }
-    }
-    all
+/// What is to be hidden.
+struct Hidden {
+    /// From where they are made.
+    values: IndexVec<Value, bool>,
+    /// In each condition.
+    operands: IndexVec<Value, bool>,
 }
 
-/// Gives comparisons of a block values that the verifier does not know: `v ^ m ^ m`, where `m` is whatever lies in memory.
-fn hide(func: &mut Function, block: Block, hidden: &[(Place, Value)], counters: MapId) {
-    let insts = std::mem::take(&mut func.blocks[block].insts);
-    let end = insts.len() + 1;
-    let span = func.blocks[block].term_span;
-    let hide_at = |func: &mut Function, place: Place, span: Span| -> Vec<(Value, Value)> {
-        let mut pairs: Vec<(Value, Value)> = Vec::new();
-        for &(_, v) in hidden.iter().filter(|h| h.0 == place) {
-            if pairs.iter().all(|pair| pair.0 != v) {
+impl Hidden {
+    fn new(func: &Function, facts: &Facts) -> Self {
+        let none: IndexVec<Value, bool> = vec![false; func.values.len()].into();
+        let mut hidden = Self { values: none.clone(), operands: none.clone() };
+        let mut asked = none;
+        for &block in &facts.order {
+            let data = &func.blocks[block];
+            let compared = data.insts.iter().filter_map(|inst| match inst.op {
+                Op::Cmp(_, a, b) => Some([a, b]),
+                _ => None,
+            });
+            let end = match data.term {
+                Some(Terminator::Branch { lhs, rhs, .. }) => Some([lhs, rhs]),
+                _ => None,
+            };
+            for v in compared.chain(end).flatten() {
+                if !facts.exact[v] && !std::mem::replace(&mut asked[v], true) {
+                    hidden.operands[v] = hidden.look_into(func, facts, v);
+                }
+            }
+        }
+        hidden
+    }
+
+    /// Finds values older than a call among what a value is computed from, itself included. Returns whether there are any.
+    fn look_into(&mut self, func: &Function, facts: &Facts, v: Value) -> bool {
+        let mut seen = BTreeSet::from([v]);
+        let mut work = vec![v];
+        let mut found = false;
+        while let Some(v) = work.pop() {
+            let op = facts.op(func, v);
+            if !matches!(op, Some(Op::Const(_))) && facts.crosses(v) {
+                found = true;
+                // What comes from elsewhere is unknown where it is made.
+                let elsewhere =
+                    matches!(op, Some(Op::Load { .. } | Op::Call(..) | Op::CallSub(..) | Op::CallKfunc(..)));
+                self.values[v] = !elsewhere && !facts.exact[v];
+            }
+            facts.for_each_source(func, v, |source| {
+                if seen.insert(source) {
+                    work.push(source);
+                }
+            });
+        }
+        found
+    }
+
+    /// Puts `v ^ m ^ m` in the place of `v`, where `m` is whatever lies in memory.
+    fn apply(&self, func: &mut Function, counters: MapId) {
+        // Those made here are beyond the ends of the tables.
+        let is = |table: &IndexVec<Value, bool>, v: Value| table.get(v) == Some(&true);
+        // By value, what stands for it, and the first step there.
+        let mut renamed: BTreeMap<Value, (Value, Value)> = BTreeMap::new();
+        for block in func.blocks.ids() {
+            let insts = std::mem::take(&mut func.blocks[block].insts);
+            let span = func.blocks[block].term_span;
+            let anew = |func: &mut Function, v: Value, span: Span| {
                 let addr = func.append(block, Op::MapValue(counters, 0), span);
                 let memory = func.append(block, Op::Load { width: Width::W8, addr, offset: 0 }, span);
                 let masked = func.append(block, Op::Bin(BinOp::Xor, v, memory), span);
-                pairs.push((v, func.append(block, Op::Bin(BinOp::Xor, masked, memory), span)));
+                (func.append(block, Op::Bin(BinOp::Xor, masked, memory), span), masked)
+            };
+            for param in func.blocks[block].params.clone() {
+                if is(&self.values, param) {
+                    renamed.insert(param, anew(func, param, span));
+                }
+            }
+            for mut inst in insts {
+                if let Op::Cmp(_, a, b) = &mut inst.op {
+                    for v in [a, b] {
+                        if is(&self.operands, *v) {
+                            *v = anew(func, *v, inst.span).0;
+                        }
+                    }
+                }
+                let (made, at) = (inst.result.filter(|&v| is(&self.values, v)), inst.span);
+                func.blocks[block].insts.push(inst);
+                if let Some(v) = made {
+                    renamed.insert(v, anew(func, v, at));
+                }
+            }
+            if let Some(Terminator::Branch { lhs, rhs, .. }) = func.blocks[block].term {
+                let [left, right] = [lhs, rhs].map(|v| if is(&self.operands, v) { anew(func, v, span).0 } else { v });
+                if let Some(Terminator::Branch { lhs, rhs, .. }) = &mut func.blocks[block].term {
+                    (*lhs, *rhs) = (left, right);
+                }
             }
         }
-        pairs
-    };
-    let by = |pairs: &[(Value, Value)], v: Value| pairs.iter().find(|pair| pair.0 == v).map_or(v, |pair| pair.1);
-    for (at, mut inst) in insts.into_iter().enumerate() {
-        let pairs = hide_at(func, at + 1, inst.span);
-        inst.op.map_uses(|v| by(&pairs, v));
-        func.blocks[block].insts.push(inst);
-    }
-    let pairs = hide_at(func, end, span);
-    if let Some(Terminator::Branch { lhs, rhs, .. }) = &mut func.blocks[block].term {
-        *lhs = by(&pairs, *lhs);
-        *rhs = by(&pairs, *rhs);
+        func.map_uses(|v| renamed.get(&v).map_or(v, |by| by.0));
+        let origins: BTreeMap<Value, Value> = renamed.iter().map(|(&v, by)| (by.1, v)).collect();
+        for inst in func.blocks.iter_mut().flat_map(|block| &mut block.insts) {
+            if let (Some(result), Op::Bin(_, v, _)) = (inst.result, &mut inst.op)
+                && let Some(&origin) = origins.get(&result)
+            {
+                *v = origin;
+            }
+        }
     }
 }

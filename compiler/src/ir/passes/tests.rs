@@ -288,6 +288,25 @@ b3:
 }
 
 #[test]
+fn opaque_hides_what_the_verifier_knows_from_where_it_is_made() {
+    let body = "b0(v0):
+    v1 = call get_current_uid_gid()
+    v2 = const 7
+    v3 = cmp ult v1, v2
+    v4 = call_sub fn1(v2)
+    v5 = const 0
+    branch ne v3, v5, b1(v3), b1(v2)
+b1(v6):
+    v7 = call_sub fn1(v6)
+    branch eq v6, v2, b2(), b3()
+b2:
+    return v7
+b3:
+    return v6";
+    insta::assert_snapshot!(opaque_listing(body));
+}
+
+#[test]
 fn opaque_leaves_bounds_null_checks_and_loops() {
     let body = "b0(v0):
     v1 = call get_current_uid_gid()
