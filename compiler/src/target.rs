@@ -93,18 +93,12 @@ pub enum Feature {
 }
 
 impl Feature {
-    /// Those that only the kernel's age tells.
-    pub const BY_RELEASE: [Self; 2] = [Self::UserFuncIp, Self::FramePrecision];
-
-    /// The release that a feature came with, major and minor, where only that tells.
-    pub const fn since(self) -> Option<(u32, u32)> {
-        match self {
-            // Before, programs may call it there, too, but it does not tell them anything.
-            Self::UserFuncIp => Some((6, 7)),
-            Self::FramePrecision => Some((6, 5)),
-            _ => None,
-        }
-    }
+    /// Those that only the kernel's age tells, and the release that they came with, major and minor.
+    pub const BY_RELEASE: [(Self, (u32, u32)); 2] = [
+        // Before, programs may call it there, too, but it does not tell them anything.
+        (Self::UserFuncIp, (6, 7)),
+        (Self::FramePrecision, (6, 5)),
+    ];
 }
 
 /// A process's view of itself, when tapline runs in a pid namespace of its own.

@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod debug_info;
+pub mod errno;
 pub mod events;
 pub mod maps;
 pub mod output;

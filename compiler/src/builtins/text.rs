@@ -329,7 +329,11 @@ pub(super) fn bswap(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> 
 
 /// A number that is kept as one and printed as text, or the text where a string is wanted.
 fn named(checker: &mut Checker<'_>, call: &Call<'_>, ty: &Type, what: Numbered) -> Option<Expr> {
-    let number = checker.number_arg(call.row.name, call.arg(0)?)?;
+    let mut number = checker.number_arg(call.row.name, call.arg(0)?)?;
+    if what == Numbered::Error {
+        // An `int` of C, whatever the upper half of a register holds.
+        number = convert(number, &Type::I32);
+    }
     if checker.texts {
         return Some(call.op(Op::TextOf(what), vec![convert(number, &Type::I64)], Type::Str(TEXT_CAPACITY)));
     }

@@ -374,9 +374,9 @@ impl Checker<'_> {
 
     /// A value from words: the byte at which each goes, and how many of its own count, from the low end.
     pub(super) fn from_words(words: impl IntoIterator<Item = (u32, u32, Expr)>, ty: &Type, span: Span) -> Expr {
-        let mut words = words.into_iter().peekable();
+        let mut words = words.into_iter();
         if ty.is_scalar()
-            && let Some((_, _, word)) = words.next_if(|_| true)
+            && let Some((_, _, word)) = words.next()
         {
             return convert(word, ty);
         }

@@ -113,6 +113,10 @@ impl Checker<'_> {
                 self.error("bitfield", "a bitfield is an integer wider than its bits", at);
                 return None;
             };
+            if let (0, Some(name)) = (width, &field.name) {
+                self.error("bitfield", format!("the bitfield `{}` has no bits", name.node), at);
+                return None;
+            }
             let Some((offset, bits)) = layout.bits(width, size, align) else { return Some(()) };
             if let Some(name) = &field.name {
                 fields.push(StructField { name: name.node.clone(), ty, offset, bits: Some(bits) });

@@ -14,6 +14,7 @@ use tapline_compiler::program::{Attach, Cgroup};
 use tapline_compiler::render::{Colour, render, render_all};
 use tapline_compiler::source::SourceMap;
 
+use crate::errno::describe;
 use crate::output::Sink;
 use crate::output::json::JsonSink;
 use crate::output::text::TextSink;
@@ -22,7 +23,6 @@ use crate::session::trials::{self, Purpose};
 use crate::symbols::Symbols;
 use crate::symbols::elf;
 use crate::sys::child::Child;
-use crate::sys::identity::describe;
 use crate::system::files::LiveFiles;
 use crate::system::{Options as SystemOptions, System, cgroups};
 
@@ -74,7 +74,7 @@ fn read(source: &Source) -> Result<(String, String), Diagnostic> {
         _ => "stdin".into(),
     };
     let bytes = bytes.map_err(|(e, name)| {
-        let reason = crate::sys::identity::error_text(e.raw_os_error().unwrap_or(libc::EIO));
+        let reason = crate::errno::error_text(e.raw_os_error().unwrap_or(libc::EIO));
         error("no-script", format!("failed to open file '{name}': {reason}"))
     })?;
     let text = String::from_utf8(bytes).map_err(|e| {

@@ -9,10 +9,10 @@ use tapline_compiler::program::{
     Action, ActionKind, Aggregate, Format, Manifest, MapId, MapRole, Percentile, PrintStyle, ValueType,
 };
 
+use crate::errno::describe;
 use crate::maps::table::Table;
 use crate::maps::view::Snapshot;
 use crate::output::{Message, Sink, TextKind, histogram};
-use crate::sys::identity::describe;
 use crate::sys::time::{KernelClock, now_ns};
 
 use super::context::{Context, format_time, names_processes};
@@ -277,7 +277,7 @@ impl<'a> Actions<'a> {
             Ok(_) => self.sink.text(TextKind::Cat, &text),
             Err(e) => {
                 self.sink.flush()?;
-                let reason = crate::sys::identity::error_text(e.raw_os_error().unwrap_or(libc::EIO));
+                let reason = crate::errno::error_text(e.raw_os_error().unwrap_or(libc::EIO));
                 eprintln!("ERROR: failed to open file '{path}' ({reason})");
                 Ok(())
             }

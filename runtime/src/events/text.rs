@@ -135,9 +135,9 @@ pub fn mac(bytes: &[u8]) -> String {
     parts.join(":")
 }
 
-/// The text of an errno, a signal or a system call of this machine; the kernel's functions return an errno negative.
+/// The text of an errno, a signal or a system call of this machine. An errno is an `int`, which the kernel's functions return negative.
 pub fn of_number(what: Numbered, number: u64) -> String {
-    let number = if what == Numbered::Error { number.cast_signed().unsigned_abs() } else { number };
+    let number = if what == Numbered::Error { u64::from((number as i32).unsigned_abs()) } else { number };
     what.text(crate::system::ARCH, number).map_or_else(|| what.unknown().to_owned(), Cow::into_owned)
 }
 
@@ -190,6 +190,7 @@ mod tests {
         assert_eq!(of_number(Numbered::Syscall, 9999), "Unknown syscall");
         assert_eq!(of_number(Numbered::Error, 2), "No such file or directory");
         assert_eq!(of_number(Numbered::Error, (-13_i64).cast_unsigned()), "Permission denied");
+        assert_eq!(of_number(Numbered::Error, 0xffff_fffe), "No such file or directory");
         assert_eq!(of_number(Numbered::Error, 12345), "Unknown error");
     }
 

@@ -300,7 +300,7 @@ impl<W: Write> Sink for JsonSink<W> {
             out.extend_from_slice(b"\"msg\": ");
             match warning.helper {
                 Some((helper, code)) => {
-                    write_string(crate::sys::identity::error_text(-code).as_bytes(), out);
+                    write_string(crate::errno::error_text(-code).as_bytes(), out);
                     out.extend_from_slice(b", \"helper\": ");
                     write_string(helper.as_bytes(), out);
                     put!(out, ", \"retcode\": {code}");

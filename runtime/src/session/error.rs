@@ -5,7 +5,7 @@ use std::io;
 
 use tapline_compiler::diagnostic::{Diagnostic, Severity};
 
-use crate::sys::identity::describe;
+use crate::errno::describe;
 
 /// A failure of the runtime.
 #[derive(Debug)]

@@ -6,7 +6,6 @@
 
 pub mod bpf;
 pub mod child;
-pub mod identity;
 pub mod limits;
 pub mod loaded;
 pub mod mmap;

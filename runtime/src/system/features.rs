@@ -53,7 +53,7 @@ fn probe(feature: Feature) -> bool {
         Feature::KprobeSession => probe(Feature::KprobeMulti),
         Feature::UprobeMulti => has_pmu("uprobe") && has_uprobe_multi(),
         Feature::Fentry => has_direct_calls(),
-        _ => feature.since().is_some_and(|since| kernel_release() >= since),
+        _ => Feature::BY_RELEASE.iter().any(|&(by_age, since)| by_age == feature && kernel_release() >= since),
     }
 }
 

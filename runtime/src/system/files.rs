@@ -7,7 +7,7 @@ use std::path::Path;
 
 use tapline_compiler::load::{Content, Entry, Files};
 
-use crate::sys::identity::describe;
+use crate::errno::describe;
 
 /// Imported files and headers may have so many bytes.
 const MAX_BYTES: u64 = 4 << 20;

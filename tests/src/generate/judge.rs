@@ -95,9 +95,8 @@ impl Judge {
     pub fn new(cpus: u32, release: Option<(u32, u32)>) -> Result<Self, String> {
         let mut target = Fixture::new().map_err(|e| format!("{e:?}"))?;
         target.possible_cpus = cpus;
-        let later =
-            |feature: &Feature| release.is_some_and(|release| feature.since().is_some_and(|since| since > release));
-        target.lacking.extend(Feature::BY_RELEASE.iter().filter(|f| later(f)));
+        let later = |since| release.is_some_and(|release| since > release);
+        target.lacking.extend(Feature::BY_RELEASE.iter().filter(|row| later(row.1)).map(|row| row.0));
         Ok(Self { target, cpus })
     }
 

@@ -257,6 +257,7 @@ impl Hidden {
         let none: IndexVec<Value, bool> = vec![false; func.values.len()].into();
         let mut hidden = Self { values: none.clone(), operands: none.clone() };
         let mut asked = none;
+        let mut old: IndexVec<Value, Option<bool>> = vec![None; func.values.len()].into();
         for &block in &facts.order {
             let data = &func.blocks[block];
             let compared = data.insts.iter().filter_map(|inst| match inst.op {
@@ -269,21 +270,22 @@ impl Hidden {
             };
             for v in compared.chain(end).flatten() {
                 if !facts.exact[v] && !std::mem::replace(&mut asked[v], true) {
-                    hidden.operands[v] = hidden.look_into(func, facts, v);
+                    hidden.operands[v] = hidden.look_into(func, facts, v, &mut old);
                 }
             }
         }
         hidden
     }
 
-    /// Finds values older than a call among what a value is computed from, itself included. Returns whether there are any.
-    fn look_into(&mut self, func: &Function, facts: &Facts, v: Value) -> bool {
+    /// Finds values older than a call among what a value is computed from, itself included. Returns whether there are any. `old`
+    /// remembers which are.
+    fn look_into(&mut self, func: &Function, facts: &Facts, v: Value, old: &mut IndexVec<Value, Option<bool>>) -> bool {
         let mut seen = BTreeSet::from([v]);
         let mut work = vec![v];
         let mut found = false;
         while let Some(v) = work.pop() {
             let op = facts.op(func, v);
-            if !matches!(op, Some(Op::Const(_))) && facts.crosses(v) {
+            if !matches!(op, Some(Op::Const(_))) && *old[v].get_or_insert_with(|| facts.crosses(v)) {
                 found = true;
                 // What comes from elsewhere is unknown where it is made.
                 let elsewhere =

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::errno::describe;
 use crate::sys::bpf;
-use crate::sys::identity::describe;
 
 use super::{Failure, Links, c_string};
 

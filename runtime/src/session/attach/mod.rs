@@ -16,10 +16,10 @@ use std::path::PathBuf;
 
 use tapline_compiler::program::{Attach, MissingProbes, ProbeDesc, Program, ProgramKind};
 
+use crate::errno::describe;
 use crate::maps::table::online_cpus;
 use crate::symbols::kallsyms::KernelSymbols;
 use crate::sys::bpf::When;
-use crate::sys::identity::describe;
 
 use super::SessionError;
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use crate::errno::describe;
 use crate::sys::bpf;
-use crate::sys::identity::describe;
 use crate::sys::perf::{self, Scope};
 
 use super::{Environment, Failure, Links, c_string};
