@@ -230,6 +230,10 @@ pub trait Target {
     fn arch(&self) -> Arch;
     /// Types of the kernel; `None` on a kernel without BTF.
     fn btf(&self) -> Option<&Btf>;
+    /// Why the types of the kernel are not known, in a sentence.
+    fn why_no_btf(&self) -> String {
+        "this kernel has no BTF, so that its types are not known".to_owned()
+    }
     /// Types that a module of the kernel adds to it; `None` when it is not loaded or has none.
     fn module_btf(&self, module: &str) -> Option<Rc<Btf>> {
         let _ = module;

@@ -1,6 +1,7 @@
 //! The typed tree: what `check` yields and `lower` consumes. Every expression has a type and a span; coercions are explicit
 //! [`ExprKind::Cast`] nodes; macros, parameters, wildcards and names are gone.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use tapline_grammar::span::Span;
@@ -55,8 +56,8 @@ pub struct Limits {
     pub max_strlen: u32,
     /// Default capacity of keyed maps.
     pub max_map_keys: u32,
-    /// `tseries()` may be used.
-    pub time_series: bool,
+    /// The config variables by which a feature is refused.
+    pub switched_off: BTreeSet<&'static str>,
     /// Presentation of stacks where the script does not say.
     pub stack_mode: StackMode,
     /// `ustack` walks by unwind tables.
@@ -70,7 +71,7 @@ impl Default for Limits {
         Self {
             max_strlen: 1024,
             max_map_keys: 4096,
-            time_series: true,
+            switched_off: BTreeSet::new(),
             stack_mode: StackMode::Bpftrace,
             ustack_by_tables: false,
             max_programs: 1024,

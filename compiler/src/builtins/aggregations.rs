@@ -106,10 +106,7 @@ const SERIES_FOLDS: &[(&str, SeriesFold)] =
     &[("avg", SeriesFold::Avg), ("max", SeriesFold::Max), ("min", SeriesFold::Min), ("sum", SeriesFold::Sum)];
 
 pub(super) fn tseries(checker: &mut Checker<'_>, call: &Call<'_>) -> Result {
-    if !checker.time_series_allowed() {
-        checker.error("time-series", "unstable_tseries switches tseries() off", call.span);
-        return None;
-    }
+    checker.allowed("unstable_tseries", "tseries()", call.span)?;
     // Room for the bytes that say that a scalar map is set.
     let most = i64::from((LARGEST_COPY - 8) / SERIES_SLOT);
     let value = number(checker, call);

@@ -89,6 +89,7 @@ pub(super) fn ustack(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr>
 }
 
 pub(super) fn dw_ustack(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
+    checker.allowed("unstable_dw_ustack", "dw_ustack()", call.span)?;
     stack(checker, call, Op::UnwoundStack)
 }
 

@@ -104,6 +104,7 @@ impl Checker<'_> {
 
     /// `typeinfo(x).base_type` and `.full_type`.
     fn type_info(&mut self, of: &ast::TypeOrExpr, name: &ast::Name, span: Span) -> Option<Expr> {
+        self.allowed("unstable_typeinfo", "typeinfo()", span)?;
         let ty = self.type_or_expr(of)?;
         let full = self.name(&ty);
         let base = match &ty {

@@ -152,11 +152,6 @@ const KINDS: &[(&str, MapKind)] = &[
 ];
 
 impl Checker<'_> {
-    /// What the config says about `tseries()`.
-    pub(crate) fn time_series_allowed(&self) -> bool {
-        self.script.limits.time_series
-    }
-
     /// `let @m = hash(N)`.
     pub(super) fn declare_maps(&mut self) {
         for decl in &self.script.map_decls {

@@ -286,6 +286,16 @@ impl<'a> Checker<'a> {
         self.report(Diagnostic::error(code, message, span))
     }
 
+    /// What the config says about a feature.
+    pub(crate) fn allowed(&mut self, variable: &'static str, feature: &str, span: Span) -> Option<()> {
+        if !self.script.limits.switched_off.contains(variable) {
+            return Some(());
+        }
+        self.error("switched-off", format!("{variable} switches {feature} off"), span)
+            .help(format!("set `{variable} = enable`"));
+        None
+    }
+
     /// Reports a warning; the result can be decorated.
     pub(crate) fn warning(&mut self, code: &'static str, message: impl Into<String>, span: Span) -> Decorate<'_> {
         self.report(Diagnostic::warning(code, message, span))

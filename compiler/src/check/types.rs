@@ -131,12 +131,13 @@ impl Checker<'_> {
             _ => closest(name, predefined_names()).map(str::to_owned),
         };
         let guessed = close.is_some();
+        let why = if blind { self.target.why_no_btf() } else { String::new() };
         let report = self
             .error("unknown-type", format!("unknown type `{name}`"), span)
             .label("neither the kernel nor the script defines it")
             .suggest(close);
         if blind {
-            report.note("this kernel has no BTF, so that its types are not known");
+            report.note(why);
         } else if composite && !guessed {
             report.help(format!("define it at the top of the script: `{name} {{ … }};`"));
         }

@@ -41,6 +41,8 @@ enum Kind {
     Text(fn(&mut Settings, &str)),
     /// One of a few words.
     Word(&'static [&'static str], fn(&mut Settings, &str)),
+    /// Whether the script may use a feature, which is the rest of the name.
+    Feature,
     /// Accepted, without effect here.
     Unused(&'static [&'static str]),
     /// Accepted with a warning.
@@ -54,7 +56,8 @@ enum Kind {
 const LICENSES: &[&str] =
     &["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
 const BOOLS: &[&str] = &["true", "false", "1", "0"];
-const UNSTABLE: &[&str] = &["enable", "warn", "error", "1", "0", "true", "false"];
+const FEATURE: &[&str] = &["enable", "warn", "error", "1", "0", "true", "false"];
+const REFUSED: &[&str] = &["error", "0", "false"];
 /// Any number.
 const ANY: &[&str] = &[];
 
@@ -139,9 +142,9 @@ const VARIABLES: &[(&str, Kind)] = &[
     ),
     ("stats_format", Kind::Word(&["record", "words"], |s, v| s.config.stats_in_words = v == "words")),
     ("str_trunc_trailer", Kind::Text(|s, v| v.clone_into(&mut s.config.str_trunc_trailer))),
-    ("unstable_dw_ustack", Kind::Unused(UNSTABLE)),
-    ("unstable_tseries", Kind::Word(UNSTABLE, |s, v| s.limits.time_series = !["error", "0", "false"].contains(&v))),
-    ("unstable_typeinfo", Kind::Unused(UNSTABLE)),
+    ("unstable_dw_ustack", Kind::Feature),
+    ("unstable_tseries", Kind::Feature),
+    ("unstable_typeinfo", Kind::Feature),
     ("ustack_walk", Kind::Word(&["frame_pointers", "dwarf"], |s, v| s.limits.ustack_by_tables = v == "dwarf")),
     ("use_blazesym", Kind::Unused(BOOLS)),
     ("max_type_res_iterations", Kind::Deprecated),
@@ -200,7 +203,9 @@ const MEANINGS: &[(&str, &str, &str)] = &[
         "how maps of `stats()` are printed: as records, or `count 2, average 3, total 6` as formerly",
     ),
     ("str_trunc_trailer", "..", "what follows a string that was cut"),
+    ("unstable_dw_ustack", "enable", "allow `dw_ustack()`"),
     ("unstable_tseries", "enable", "allow `tseries()`"),
+    ("unstable_typeinfo", "enable", "allow `typeinfo()`"),
     ("ustack_walk", "frame_pointers", "how `ustack` finds the callers when it does not say so"),
 ];
 
@@ -219,6 +224,7 @@ pub fn reference() -> Vec<Variable> {
             Kind::Bool(_) => (words(&["true", "false"]), docs.to_owned()),
             Kind::Text(_) => ("a string".to_owned(), docs.to_owned()),
             Kind::Word(allowed, _) => (words(allowed), docs.to_owned()),
+            Kind::Feature => (words(FEATURE), docs.to_owned()),
             Kind::Unused(_) => (String::new(), "accepted, without effect".to_owned()),
             Kind::Deprecated => (String::new(), "former variable: a warning, and no effect".to_owned()),
             Kind::Renamed(new) => (String::new(), format!("former name of `{new}`")),
@@ -328,6 +334,14 @@ fn assign(settings: &mut Settings, written: &str, value: &str, place: Place, dia
             } else {
                 Some(bad(words(allowed)))
             }
+        }
+        Kind::Feature if !FEATURE.contains(&value) => Some(bad(words(FEATURE))),
+        Kind::Feature => {
+            settings.limits.switched_off.remove(name);
+            if REFUSED.contains(&value) {
+                settings.limits.switched_off.insert(name);
+            }
+            None
         }
         Kind::Unused([]) => number_value(value).is_none().then(|| bad("expected a number".into())),
         Kind::Unused(allowed) => {

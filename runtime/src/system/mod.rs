@@ -368,6 +368,11 @@ impl Target for System {
         self.kernel_btf().ok().map(|btf| &**btf)
     }
 
+    fn why_no_btf(&self) -> String {
+        let why = self.kernel_btf().err().unwrap_or_default();
+        format!("the types of the kernel are not known: {why}")
+    }
+
     fn module_btf(&self, module: &str) -> Option<Rc<Btf>> {
         Self::module_btf(self, module)
     }
