@@ -182,6 +182,10 @@ fn functions_of(
         btf
     };
     let literal = !has_wildcard(pattern);
+    // What has no prototype is nothing for us, and the list of functions takes long.
+    if literal && module != KERNEL && btf.find_own(KindSet::FUNC, pattern).is_none() {
+        return Ok(());
+    }
     // A plain name of the kernel is found without its whole list.
     let question = if module == KERNEL && literal { pattern.to_owned() } else { format!("{module}:{pattern}") };
     let names = match request.target.probe_names(ProbeSource::KernelFunctions, &question) {
@@ -238,9 +242,10 @@ fn unfit_prototype(btf: &Btf, proto: FuncProto<'_>) -> Option<&'static str> {
         if param.ty == TypeId::VOID {
             return Some("it takes a variable number of arguments");
         }
-        let by_value = matches!(btf.get(btf.resolve(param.ty)), BtfType::Struct(_) | BtfType::Union(_));
+        let ty = btf.resolve(param.ty);
+        let by_value = matches!(btf.get(ty), BtfType::Struct(_) | BtfType::Union(_));
         let most = if by_value { MAX_BY_VALUE } else { 8 };
-        if btf.size_of(param.ty).is_none_or(|size| size > most) {
+        if btf.size_of(ty).is_none_or(|size| size > most) {
             return Some("an argument does not fit into registers");
         }
     }
@@ -275,8 +280,8 @@ fn missing(request: &Request<'_>, module: Option<&str>, function: &str) -> Diagn
         _ => "traceable kernel function".to_owned(),
     };
     let d = request.missing(&what, function, ProbeSource::KernelFunctions);
-    let known = request.target.btf().is_some_and(|btf| btf.find(KindSet::FUNC, function).is_some());
-    if !has_wildcard(function) && !known && request.target.kernel_symbol(function).is_some() {
+    let known = || request.target.btf().is_some_and(|btf| btf.find(KindSet::FUNC, function).is_some());
+    if !has_wildcard(function) && request.target.kernel_symbol(function).is_some() && !known() {
         return d.note(format!("the kernel has it, but not its prototype, without which {provider} cannot trace it"));
     }
     d

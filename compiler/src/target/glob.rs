@@ -68,6 +68,8 @@ impl Glob {
         let mut retry: Option<(usize, usize)> = None;
         loop {
             match (self.tokens.get(token), name.get(at)) {
+                // Whatever follows.
+                (Some(Token::Run), _) if token + 1 == self.tokens.len() => return true,
                 (Some(Token::Run), _) => {
                     retry = Some((token + 1, at));
                     token += 1;

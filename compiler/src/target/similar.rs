@@ -35,10 +35,15 @@ fn is_cold(candidate: &str) -> bool {
 
 /// Smaller is closer; `None` is unrelated.
 fn distance(name: &str, candidate: &str, rows: &mut Rows) -> Option<u32> {
-    // Padding before a function (`__pfx_`) is in symbol tables, and nothing to trace.
-    if name == candidate || is_cold(candidate) || candidate.starts_with("__pfx_") {
+    if name == candidate {
         return None;
     }
+    let score = relation(name, candidate, rows)?;
+    // Padding before a function (`__pfx_`) is in symbol tables, and nothing to trace.
+    (!is_cold(candidate) && !candidate.starts_with("__pfx_")).then_some(score)
+}
+
+fn relation(name: &str, candidate: &str, rows: &mut Rows) -> Option<u32> {
     if let Some(suffix) = candidate.strip_prefix(name)
         && suffix.starts_with('.')
     {
@@ -64,11 +69,14 @@ fn distance(name: &str, candidate: &str, rows: &mut Rows) -> Option<u32> {
 fn word_distance(name: &str, candidate: &str, rows: &mut Rows) -> Option<u32> {
     // One slip per four letters; a transposition counts as one.
     let allowed = (name.len() as u32 / 4).clamp(1, 3);
-    let slips = edits(name, candidate, allowed, rows).map(|count| 20 * count);
+    let (own, other) = (letters(name.as_bytes()), letters(candidate.as_bytes()));
+    // Each slip changes at most two letters of the set, which spares almost every candidate the matrix.
+    let near = (own ^ other).count_ones() <= 2 * allowed;
+    let slips = near.then(|| edits(name, candidate, allowed, rows)).flatten().map(|count| 20 * count);
     // A short word is contained in too many others to mean one of them.
     let (longer, shorter) = if name.len() < candidate.len() { (candidate, name) } else { (name, candidate) };
     let extra = (longer.len() - shorter.len()) as u32;
-    let contained = if shorter.len() < 4 {
+    let contained = if shorter.len() < 4 || (own & !other != 0 && other & !own != 0) {
         None
     } else if longer.starts_with(shorter) {
         Some(10 + extra)
@@ -102,10 +110,6 @@ fn letters(name: &[u8]) -> u32 {
 fn edits(a: &str, b: &str, limit: u32, rows: &mut Rows) -> Option<u32> {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     if a.len().abs_diff(b.len()) as u32 > limit {
-        return None;
-    }
-    // Each slip changes at most two letters of the set, which spares almost every candidate the matrix.
-    if (letters(a) ^ letters(b)).count_ones() > 2 * limit {
         return None;
     }
     let Rows { before, last, this } = rows;

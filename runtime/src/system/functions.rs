@@ -1,6 +1,9 @@
 //! The kernel functions that can be traced, with their modules. Sources in order: a file named by the user or tracefs's
 //! `available_filter_functions`; where there is none, the functions of the symbol table.
 
+use std::ops::Range;
+
+use tapline_compiler::probes::fentry::KERNEL;
 use tapline_compiler::target::{Glob, TargetError};
 
 use crate::symbols::kallsyms::KernelSymbols;
@@ -9,6 +12,16 @@ use crate::symbols::kallsyms::KernelSymbols;
 #[derive(Debug)]
 pub struct Functions {
     text: String,
+    /// Lines that follow each other and belong to one module: what concerns one module need not look at all the others.
+    runs: Vec<Run>,
+}
+
+/// Some lines of one module.
+#[derive(Debug)]
+struct Run {
+    lines: Range<usize>,
+    /// Where the module's name lies; `None` for the kernel itself.
+    module: Option<Range<usize>>,
 }
 
 /// One of them.
@@ -23,14 +36,30 @@ pub struct Function<'a> {
 impl Function<'_> {
     /// The module's name, `vmlinux` for the kernel itself.
     pub fn module_name(&self) -> &str {
-        self.module.unwrap_or("vmlinux")
+        self.module.unwrap_or(KERNEL)
     }
 }
 
 impl Functions {
     /// From the text of `available_filter_functions`.
     pub fn from_text(text: String) -> Self {
-        Self { text }
+        let mut runs: Vec<Run> = Vec::new();
+        let mut start = 0;
+        for line in text.split_inclusive('\n') {
+            let end = start + line.len();
+            let name = line.trim_end().strip_suffix(']').and_then(|line| {
+                let (function, module) = line.rsplit_once('[')?;
+                let from = start + function.len() + 1;
+                Some(from..from + module.len())
+            });
+            let of = |module: &Option<Range<usize>>| module.clone().and_then(|module| text.get(module));
+            match runs.last_mut() {
+                Some(last) if of(&last.module) == of(&name) => last.lines.end = end,
+                _ => runs.push(Run { lines: start..end, module: name }),
+            }
+            start = end;
+        }
+        Self { text, runs }
     }
 
     /// From the symbol table.
@@ -45,31 +74,32 @@ impl Functions {
             }
             text.push('\n');
         }
-        Self { text }
+        Self::from_text(text)
     }
 
     /// All functions in the order of the source; a name can come more than once.
     pub fn iter(&self) -> impl Iterator<Item = Function<'_>> {
-        self.text.lines().filter_map(|line| {
-            let (name, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+        self.of_modules(|_| true)
+    }
+
+    /// The functions of those modules that are wanted; the kernel is called `vmlinux`.
+    fn of_modules(&self, wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = Function<'_>> {
+        let text = |range: &Range<usize>| self.text.get(range.clone()).unwrap_or_default();
+        let runs = self.runs.iter().map(move |run| (text(&run.lines), run.module.as_ref().map(text)));
+        runs.filter(move |(_, module)| wanted(module.unwrap_or(KERNEL))).flat_map(|(lines, module)| {
+            let names = lines.lines().map(|line| line.split_once(' ').map_or(line, |(name, _)| name));
             // ftrace's placeholder for a function that was freed or is weak.
-            if name.is_empty() || name.starts_with("__ftrace_invalid_address__") {
-                return None;
-            }
-            Some(Function { name, module: rest.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) })
+            let real = names.filter(|name| !name.is_empty() && !name.starts_with("__ftrace_invalid_address__"));
+            real.map(move |name| Function { name, module })
         })
     }
 
     /// Matching functions, sorted by name. A pattern `module:function` looks at one module only, or at those that match.
     pub fn matching(&self, pattern: &str) -> Vec<Function<'_>> {
-        let (module, function) = match pattern.split_once(':') {
-            Some((module, function)) => (Some(Glob::new(module)), Glob::new(function)),
-            None => (None, Glob::new(pattern)),
-        };
-        let mut found: Vec<Function<'_>> = self
-            .iter()
-            .filter(|it| module.as_ref().is_none_or(|glob| glob.matches(it.module_name())) && function.matches(it.name))
-            .collect();
+        let (module, function) = pattern.split_once(':').unwrap_or(("*", pattern));
+        let (module, function) = (Glob::new(module), Glob::new(function));
+        let of_modules = self.of_modules(|name| module.matches(name));
+        let mut found: Vec<Function<'_>> = of_modules.filter(|it| function.matches(it.name)).collect();
         found.sort_unstable();
         found.dedup();
         found
@@ -124,6 +154,16 @@ mod tests {
         assert_eq!(names(&list, "nope"), [""; 0]);
         assert!(list.contains("xfs_read") && !list.contains("xfs_rea"));
         assert_eq!(list.matching("nft_*"), [Function { name: "nft_init", module: Some("nf_tables") }]);
+        assert_eq!(names(&list, "*f*:*"), ["nft_init", "xfs_read"]);
+    }
+
+    #[test]
+    fn a_module_may_lie_in_several_places() {
+        let list = Functions::from_text("a [m]\nb [m]\nc\nd [n]\ne [m]".into());
+        assert_eq!(list.runs.len(), 4);
+        assert_eq!(names(&list, "m:*"), ["a", "b", "e"]);
+        assert_eq!(names(&list, "vmlinux:*"), ["c"]);
+        assert_eq!(list.iter().count(), 5);
     }
 
     #[test]
