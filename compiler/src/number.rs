@@ -35,14 +35,24 @@ pub fn parse(text: &str) -> Option<u64> {
     radix(digits, if digits.len() > 1 && digits.starts_with('0') { 8 } else { 10 })
 }
 
-/// The same with a sign; the bits of a negative number are its two's complement. True when it was negative.
+/// The same with a sign, and perhaps blanks before it; the bits of a negative number are its two's complement. True when it was negative.
 pub fn parse_signed(text: &str) -> Option<(u64, bool)> {
+    let text = text.trim_start();
     match text.strip_prefix('-') {
-        None => Some((parse(text)?, false)),
+        None => Some((parse(text.strip_prefix('+').unwrap_or(text))?, false)),
         Some(rest) => {
             let value = parse(rest)?;
             (value <= i64::MIN.unsigned_abs()).then(|| (value.wrapping_neg(), value != 0))
         }
+    }
+}
+
+/// The words for true and false, in any case.
+pub fn truth(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
     }
 }
 

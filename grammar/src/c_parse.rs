@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use crate::SyntaxError;
 use crate::ast::{Expr, Name};
 use crate::c_ast::{CEnum, CField, CItem, CItemKind, CRecord, CType};
-use crate::c_eval::{self, Scope};
+use crate::c_constant::Macros;
 use crate::cpp::MacroText;
 use crate::lexer::{Located, Tok};
 use crate::parser;
@@ -600,9 +600,9 @@ impl<'m> Reader<'_, 'm> {
     }
 
     /// The tokens `start..end` as a constant number.
-    fn constant(&self, start: usize, end: usize) -> Parse<i64> {
+    fn constant(&self, start: usize, end: usize) -> Parse<i128> {
         let expr = self.expression(start, end)?;
-        c_eval::value(&expr, Scope::new(self.macros))
+        Macros::new(self.macros).value(&expr)
             .map_err(|message| Box::new(SyntaxError::new(&format!("this is no constant number: {message}"), expr.span)))
     }
 }

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use crate::ast::{Item, Name};
 use crate::c_ast::{CItem, CItemKind};
-use crate::c_eval::{self, Scope};
+use crate::c_constant::Macros;
 use crate::c_tokens::Declarations;
 use crate::lexer::Tok;
 use crate::span::{FileId, Span, Spanned};
@@ -426,11 +426,11 @@ impl<'p> Preprocessor<'p> {
     }
 
     /// The value of a condition.
-    fn evaluate(&self, text: &str) -> Result<i64, String> {
+    fn evaluate(&self, text: &str) -> Result<i128, String> {
         let decided = self.decide_defined(text)?;
         let expr = parser::expression(self.file, &decided, 0..decided.len())
             .map_err(|errors| errors.into_iter().next().map(|e| e.message).unwrap_or_default())?;
-        c_eval::value(&expr, Scope::new(&self.preamble.macros))
+        Macros::new(&self.preamble.macros).value(&expr)
     }
 
     /// Replaces `defined X` and `defined(X)` by 1 or 0.

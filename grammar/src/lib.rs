@@ -7,12 +7,12 @@
 //! - `lexer` makes tokens of everything else, and `stream` settles by their neighbourhood what characters cannot say:
 //!   predicate or division, cast or parentheses, block or operand (its module header has one rule for each);
 //! - the parser generated from `grammar.lalrpop` builds the tree through `tree`, which bounds its depth;
-//! - `cpp`, `c_eval`, `c_tokens` and `c_parse` are the preprocessor and the declarations of C;
+//! - `cpp`, `c_constant`, `c_tokens` and `c_parse` are the preprocessor and the declarations of C;
 //! - `messages` words the errors, `dump` prints a tree, `format` prints a script.
 
 pub mod ast;
 pub mod c_ast;
-mod c_eval;
+pub mod c_constant;
 mod c_parse;
 mod c_tokens;
 mod cpp;

@@ -312,8 +312,8 @@ fn assign(settings: &mut Settings, written: &str, value: &str, place: Place, dia
             Some(n) => set(settings, n).err().map(|complaint| bad(complaint.into())),
         },
         Kind::Bool(set) => match value {
-            word if truth(word).is_some() => {
-                set(settings, truth(word) == Some(true));
+            word if number::truth(word).is_some() => {
+                set(settings, number::truth(word) == Some(true));
                 None
             }
             // As a number in a config block anything but 0 is true.
@@ -373,15 +373,6 @@ fn assign(settings: &mut Settings, written: &str, value: &str, place: Place, dia
         settings.given.insert(name, value.to_owned());
     }
     diagnostics.extend(problem);
-}
-
-/// The words for true and false, in any case.
-fn truth(text: &str) -> Option<bool> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" => Some(true),
-        "false" | "0" | "no" | "off" => Some(false),
-        _ => None,
-    }
 }
 
 /// A number; `true` and `false` count as 1 and 0.

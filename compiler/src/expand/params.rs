@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use tapline_grammar::ast::{BinOp, Expr, ExprKind, UnOp};
+use tapline_grammar::ast::{BinOp, Expr, ExprKind, TypeExpr, UnOp};
+use tapline_grammar::c_constant::{self, Number, Operands};
 use tapline_grammar::span::{Span, Spanned};
 
-use super::walk::Visitor;
+use super::walk::{self, Visitor};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::number;
 
@@ -152,23 +153,24 @@ impl<'a> Substitute<'a> {
         let ExprKind::Str(name) = &first.kind else { return None };
         let name = String::from_utf8_lossy(name).into_owned();
         // A description alone may follow the name only after a default.
-        let default = rest.first().map(|e| e.kind.clone());
-        let shown = match &default {
-            Some(ExprKind::Int { text, .. }) => text.clone(),
-            Some(ExprKind::Str(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
-            Some(ExprKind::Bool(b)) => b.to_string(),
-            _ => String::new(),
-        };
-        let literal_default = match &default {
-            None | Some(ExprKind::Int { .. } | ExprKind::Str(_) | ExprKind::Bool(_)) => true,
-            Some(ExprKind::Unary { op: UnOp::Neg, expr }) => matches!(expr.kind, ExprKind::Int { .. }),
-            Some(_) => false,
-        };
-        if !literal_default {
-            let message = format!("the default of the option `--{name}` is not a literal");
-            let d = Diagnostic::error("getopt", message, rest.first().map_or(span, |e| e.span));
-            self.diagnostics.push(d.help("a default is a number, a string in quotes, `true` or `false`"));
+        let mut written = rest.first().cloned();
+        let mut default = None;
+        if let Some(written) = &mut written {
+            walk::expr(self, written);
+            default = literal_of(written);
+            if default.is_none() {
+                let message = format!("the default of the option `--{name}` is not a literal");
+                let d = Diagnostic::error("getopt", message, written.span);
+                self.diagnostics.push(d.help("a default is a number, a string in quotes, `true` or `false`"));
+                return Some(ExprKind::Error);
+            }
         }
+        if let Some(surplus) = rest.get(1).filter(|e| !matches!(e.kind, ExprKind::Str(_))).or(rest.get(2)) {
+            let message = "an option has a name, a default and a description, which is a string in quotes";
+            let d = Diagnostic::error("getopt", message, surplus.span);
+            self.diagnostics.push(d.help(format!("for instance `getopt(\"{name}\", 1, \"what it means\")`")));
+        }
+        let shown = default.as_ref().map(shown).unwrap_or_default();
         if let Some(before) = self.options.insert(name.clone(), shown.clone())
             && before != shown
         {
@@ -192,14 +194,14 @@ impl<'a> Substitute<'a> {
                 self.diagnostics.push(bad("a value", "nothing"));
                 Some(ExprKind::Str(Vec::new()))
             }
-            (None | Some(ExprKind::Bool(_)), value) => match value.as_deref() {
-                None | Some("true" | "1") => Some(ExprKind::Bool(true)),
-                Some("false" | "0") => Some(ExprKind::Bool(false)),
-                Some(other) => {
-                    self.diagnostics.push(bad("true or false", other));
-                    Some(ExprKind::Bool(false))
+            (None | Some(ExprKind::Bool(_)), None) => Some(ExprKind::Bool(true)),
+            (None | Some(ExprKind::Bool(_)), Some(word)) => {
+                let truth = number::truth(&word);
+                if truth.is_none() {
+                    self.diagnostics.push(bad("true or false", &word));
                 }
-            },
+                Some(ExprKind::Bool(truth.unwrap_or_default()))
+            }
             (Some(_), value) => {
                 let text = value.unwrap_or_default();
                 if number::parse_signed(&text).is_none() {
@@ -271,6 +273,48 @@ fn literal(text: &str, span: Span) -> ExprKind {
     match number::parse_signed(text) {
         Some((value, negative)) => integer(value, negative, span),
         None => ExprKind::Str(text.as_bytes().to_vec()),
+    }
+}
+
+/// A default that consists of literals, as the one that it comes to.
+pub(super) fn literal_of(e: &Expr) -> Option<ExprKind> {
+    use BinOp::{And, Eq, Ge, Gt, Le, Lt, Ne, Or};
+    match &e.kind {
+        ExprKind::Int { .. } | ExprKind::Str(_) | ExprKind::Bool(_) => Some(e.kind.clone()),
+        kind => {
+            let number = c_constant::evaluate(e, &mut Literals).ok()?.value;
+            Some(match kind {
+                ExprKind::Unary { op: UnOp::Not, .. }
+                | ExprKind::Binary { op: Eq | Ne | Lt | Le | Gt | Ge | And | Or, .. } => ExprKind::Bool(number != 0),
+                _ => integer(number as u64, number < 0, e.span),
+            })
+        }
+    }
+}
+
+/// A literal as text.
+pub(super) fn shown(literal: &ExprKind) -> String {
+    match literal {
+        ExprKind::Int { text, .. } => text.clone(),
+        ExprKind::Unary { op: UnOp::Neg, expr } => format!("-{}", shown(&expr.kind)),
+        ExprKind::Str(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        ExprKind::Bool(truth) => truth.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// Nothing has a value but literals.
+struct Literals;
+
+impl Operands for Literals {
+    const INT: u32 = 64;
+
+    fn operand(&mut self, _: &Expr) -> Result<Number, String> {
+        Err("this is no literal".to_owned())
+    }
+
+    fn cast(&mut self, _: &TypeExpr, _: Number) -> Result<Number, String> {
+        Err("a cast is no literal".to_owned())
     }
 }
 

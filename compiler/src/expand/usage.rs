@@ -2,6 +2,7 @@
 
 use tapline_grammar::ast::{Expr, ExprKind, Item, Script};
 
+use super::params;
 use super::walk::{self, Visitor};
 
 /// A named option of a script.
@@ -43,12 +44,13 @@ impl Options {
             }
             return;
         }
-        let (value, default) = match args.get(1).map(|e| &e.kind) {
-            None | Some(ExprKind::Bool(_)) => ("", None),
-            Some(ExprKind::Str(bytes)) => ("=TEXT", Some(String::from_utf8_lossy(bytes).into_owned())),
-            Some(ExprKind::Int { text, .. }) => ("=NUMBER", Some(text.clone())),
-            Some(_) => ("=NUMBER", None),
+        let default = args.get(1).map(|e| params::literal_of(e).unwrap_or(ExprKind::Error));
+        let value = match default {
+            None | Some(ExprKind::Bool(_)) => "",
+            Some(ExprKind::Str(_)) => "=TEXT",
+            Some(_) => "=NUMBER",
         };
+        let default = default.as_ref().filter(|_| !value.is_empty()).map(params::shown);
         let default = default.filter(|d| !d.is_empty() && d != "0");
         self.0.push(Opt { name, value, default, description });
     }
