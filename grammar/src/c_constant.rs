@@ -115,8 +115,8 @@ pub fn evaluate<O: Operands>(expr: &Expr, operands: &mut O) -> Result<Number, St
             let left = evaluate(lhs, operands)?;
             // What short-circuits is not evaluated: `defined(A) && A / B` does not divide by a macro that is not there.
             match op {
-                BinOp::And if !left.truth() => return Ok(truth_value::<O>(false)),
-                BinOp::Or if left.truth() => return Ok(truth_value::<O>(true)),
+                BinOp::And if !left.truth() => Ok(truth_value::<O>(false)),
+                BinOp::Or if left.truth() => Ok(truth_value::<O>(true)),
                 _ => binary::<O>(*op, left, evaluate(rhs, operands)?),
             }
         }
@@ -144,32 +144,32 @@ fn binary<O: Operands>(op: BinOp, lhs: Number, rhs: Number) -> Result<Number, St
         let count = u32::try_from(rhs.value).ok().filter(|count| *count < lhs.ty.bits);
         count.ok_or_else(|| format!("a number of {} bits cannot be shifted by {}", lhs.ty.bits, rhs.value))
     };
-    let truth = match op {
-        BinOp::Add => return Ok(ty.number(left + right)),
-        BinOp::Sub => return Ok(ty.number(left - right)),
-        BinOp::Mul => return Ok(ty.number(left.wrapping_mul(right))),
+    let truth = truth_value::<O>;
+    Ok(match op {
+        BinOp::Add => ty.number(left + right),
+        BinOp::Sub => ty.number(left - right),
+        BinOp::Mul => ty.number(left.wrapping_mul(right)),
         BinOp::Div | BinOp::Mod if right == 0 => return Err("division by zero".to_owned()),
-        BinOp::Div => return Ok(ty.number(left / right)),
-        BinOp::Mod => return Ok(ty.number(left % right)),
-        BinOp::BitAnd => return Ok(ty.number(left & right)),
-        BinOp::BitOr => return Ok(ty.number(left | right)),
-        BinOp::BitXor => return Ok(ty.number(left ^ right)),
-        BinOp::Shl => return Ok(lhs.ty.number(lhs.value << shift()?)),
-        BinOp::Shr => return Ok(lhs.ty.number(lhs.value >> shift()?)),
-        BinOp::Eq => left == right,
-        BinOp::Ne => left != right,
-        BinOp::Lt => left < right,
-        BinOp::Le => left <= right,
-        BinOp::Gt => left > right,
-        BinOp::Ge => left >= right,
-        BinOp::And | BinOp::Or => rhs.truth(),
-    };
-    Ok(truth_value::<O>(truth))
+        BinOp::Div => ty.number(left / right),
+        BinOp::Mod => ty.number(left % right),
+        BinOp::BitAnd => ty.number(left & right),
+        BinOp::BitOr => ty.number(left | right),
+        BinOp::BitXor => ty.number(left ^ right),
+        BinOp::Shl => lhs.ty.number(lhs.value << shift()?),
+        BinOp::Shr => lhs.ty.number(lhs.value >> shift()?),
+        BinOp::Eq => truth(left == right),
+        BinOp::Ne => truth(left != right),
+        BinOp::Lt => truth(left < right),
+        BinOp::Le => truth(left <= right),
+        BinOp::Gt => truth(left > right),
+        BinOp::Ge => truth(left >= right),
+        BinOp::And | BinOp::Or => truth(rhs.truth()),
+    })
 }
 
 /// The preprocessor's operands: its macros. Other names are 0.
 pub(crate) struct Macros<'a> {
-    macros: &'a HashMap<String, MacroText>,
+    defined: &'a HashMap<String, MacroText>,
     /// Arguments of the macro that is being expanded.
     args: Vec<(String, Number)>,
     depth: u32,
@@ -179,7 +179,7 @@ pub(crate) struct Macros<'a> {
 
 impl<'a> Macros<'a> {
     pub(crate) fn new(macros: &'a HashMap<String, MacroText>) -> Self {
-        Self { macros, args: Vec::new(), depth: 0, steps: 0 }
+        Self { defined: macros, args: Vec::new(), depth: 0, steps: 0 }
     }
 
     /// The value of a constant expression.
@@ -211,7 +211,7 @@ impl Operands for Macros<'_> {
 
     fn operand(&mut self, expr: &Expr) -> Result<Number, String> {
         let zero = truth_value::<Self>(false);
-        let macros = self.macros;
+        let macros = self.defined;
         match &expr.kind {
             ExprKind::Ident(name) => {
                 if let Some((_, value)) = self.args.iter().find(|(arg, _)| arg == name) {

@@ -602,7 +602,8 @@ impl<'m> Reader<'_, 'm> {
     /// The tokens `start..end` as a constant number.
     fn constant(&self, start: usize, end: usize) -> Parse<i128> {
         let expr = self.expression(start, end)?;
-        Macros::new(self.macros).value(&expr)
+        Macros::new(self.macros)
+            .value(&expr)
             .map_err(|message| Box::new(SyntaxError::new(&format!("this is no constant number: {message}"), expr.span)))
     }
 }

@@ -25,6 +25,15 @@ pub(crate) fn starts_declaration(word: &str, after: &str) -> bool {
         && after.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '{')
 }
 
+/// What was read of a declaration.
+struct Raw<'t> {
+    toks: Vec<Located<'t>>,
+    /// Where it ends.
+    end: usize,
+    /// Lists in structs are often macros that are undefined below them: the macros that held for the tokens up to here.
+    before: Vec<(usize, HashMap<String, MacroText>)>,
+}
+
 /// Reads declarations of one text.
 pub(crate) struct Declarations<'p, 't, 'h> {
     cpp: &'p mut Preprocessor<'h>,
@@ -39,7 +48,7 @@ impl<'p, 't, 'h> Declarations<'p, 't, 'h> {
 
     /// Reads the declaration that starts at `start`; yields where it ends.
     pub(crate) fn read(&mut self, start: usize, sinks: &mut Sinks<'_>) -> usize {
-        let (raw, end) = self.collect(start, sinks);
+        let Raw { toks: raw, end, before } = self.collect(start, sinks);
         if raw.is_empty() {
             return end;
         }
@@ -55,7 +64,11 @@ impl<'p, 't, 'h> Declarations<'p, 't, 'h> {
         let macros = self.cpp.take_macros();
         let mut toks = Vec::with_capacity(raw.len());
         let mut budget = MAX_TOKENS;
-        expand(&macros, &raw, 0, &mut budget, &mut toks);
+        let mut from = 0;
+        for (upto, macros) in before.iter().map(|(upto, macros)| (*upto, macros)).chain([(raw.len(), &macros)]) {
+            expand(macros, raw.get(from..upto).unwrap_or_default(), 0, &mut budget, &mut toks);
+            from = upto;
+        }
         let mut items = Vec::new();
         match c_parse::declaration(&toks, self.text, self.file, &macros, &mut items) {
             Ok(()) => sinks.items.extend(items.into_iter().map(Item::C)),
@@ -67,8 +80,9 @@ impl<'p, 't, 'h> Declarations<'p, 't, 'h> {
     }
 
     /// The tokens of a declaration, up to its `;`, or to the brace after which something else begins.
-    fn collect(&mut self, start: usize, sinks: &mut Sinks<'_>) -> (Vec<Located<'t>>, usize) {
+    fn collect(&mut self, start: usize, sinks: &mut Sinks<'_>) -> Raw<'t> {
         let mut toks: Vec<Located<'t>> = Vec::new();
+        let mut before = Vec::new();
         let mut open: Vec<u32> = Vec::new();
         let mut parentheses = 0u32;
         let mut closed = false;
@@ -88,6 +102,9 @@ impl<'p, 't, 'h> Declarations<'p, 't, 'h> {
                     continue;
                 }
                 Some(Tok::Hash) => {
+                    if !toks.is_empty() && matches!(self.next(r), Some((Some(Tok::Ident("undef")), ..))) {
+                        before.push((toks.len(), self.cpp.macros().clone()));
+                    }
                     pos = self.cpp.directive(self.text, l, sinks).max(r);
                     continue;
                 }
@@ -103,18 +120,19 @@ impl<'p, 't, 'h> Declarations<'p, 't, 'h> {
                             open.pop();
                             closed = open.is_empty();
                             if closed && self.ends_after_brace(&toks, r) {
-                                return (toks, r);
+                                return Raw { toks, end: r, before };
                             }
                         }
                         Tok::LParen => parentheses += 1,
                         Tok::RParen => {
                             parentheses = parentheses.saturating_sub(1);
                             // An attribute after the brace may be the last that belongs to the declaration.
-                            if closed && open.is_empty() && parentheses == 0 && self.ends_after_brace(&toks, r) {
-                                return (toks, r);
+                            let after_brace = closed && self.ends_after_brace(&toks, r);
+                            if open.is_empty() && parentheses == 0 && (after_brace || self.is_definition(&toks)) {
+                                return Raw { toks, end: r, before };
                             }
                         }
-                        Tok::Semi if open.is_empty() => return (toks, r),
+                        Tok::Semi if open.is_empty() => return Raw { toks, end: r, before },
                         _ => {}
                     }
                 }
@@ -129,9 +147,17 @@ impl<'p, 't, 'h> Declarations<'p, 't, 'h> {
                 .errors
                 .push(SyntaxError::new("this brace is never closed", span).help("add `};` where the type ends"));
             // Nothing more is to be said about this declaration.
-            return (Vec::new(), pos);
+            return Raw { toks: Vec::new(), end: pos, before };
         }
-        (toks, self.text.len())
+        Raw { toks, end: self.text.len(), before }
+    }
+
+    /// Whether the tokens are the use of a macro that makes a whole definition, so that no `;` follows.
+    fn is_definition(&self, toks: &[Located<'t>]) -> bool {
+        let (Some((_, Tok::Ident(name), _)), Some((_, Tok::LParen, _))) = (toks.first(), toks.get(1)) else {
+            return false;
+        };
+        self.cpp.macros().get(*name).is_some_and(|text| text.params.is_some() && text.body.trim_end().ends_with('}'))
     }
 
     /// Whether the word at the start of a line is the next probe: a brace is missing.

@@ -152,6 +152,10 @@ impl<'p> Preprocessor<'p> {
         self.strictness
     }
 
+    pub(crate) fn macros(&self) -> &HashMap<String, MacroText> {
+        &self.preamble.macros
+    }
+
     /// Takes the macros out, to be put back with [`Self::put_macros`].
     pub(crate) fn take_macros(&mut self) -> HashMap<String, MacroText> {
         std::mem::take(&mut self.preamble.macros)

@@ -5,6 +5,7 @@ use tapline_grammar::ast::{Expr, ExprKind, TypeExpr};
 use tapline_grammar::c_constant::{Integer, Number, Operands, evaluate};
 
 use super::{Checker, constant};
+use crate::types::layout::align_of;
 use crate::types::{IntType, Type};
 
 impl Checker<'_> {
@@ -28,6 +29,9 @@ impl Checker<'_> {
     }
 }
 
+/// The alignment of a type, in the words of C and of compilers.
+const ALIGNMENTS: &[&str] = &["_Alignof", "alignof", "__alignof", "__alignof__"];
+
 struct Known<'a, 'c> {
     checker: &'a mut Checker<'c>,
     enumerators: &'a [(String, i64)],
@@ -50,6 +54,13 @@ impl Operands for Known<'_, '_> {
             && let Some((_, n)) = self.enumerators.iter().find(|(own, _)| own == name)
         {
             return Ok(Self::number(i128::from(*n), |_| true));
+        }
+        if let ExprKind::Call { name, args } = &e.kind
+            && ALIGNMENTS.contains(&name.node.as_str())
+            && let [Expr { kind: ExprKind::Type(ty), .. }] = args.as_slice()
+        {
+            let ty = self.checker.type_expr(ty, None).ok_or("its type is not known")?;
+            return Ok(Self::promoted(align_of(&ty, &self.checker.types.aggregates).into(), IntType::U64));
         }
         let known = self.checker.value_expr(e);
         let number = known.as_ref().and_then(constant::value).ok_or("it is not known while compiling")?;
