@@ -382,7 +382,7 @@ pub enum ExprKind {
     /// To the type of the expression: integer, bool, enum and pointer among each other (by truncation or extension
     /// as the source's signedness says); string to a capacity; tuple to a tuple of wider members; integer <-> array of the same size.
     Cast(Box<Expr>),
-    /// A struct of numbers that do not lie side by side: each with the byte at which it goes; what none of them fills is zero.
+    /// Something that is no scalar, by numbers that do not lie side by side: each with the byte at which it goes; what none of them fills is zero.
     Parts(Vec<(u32, Expr)>),
     /// The object behind a pointer.
     Deref(Box<Expr>),

@@ -134,8 +134,12 @@ pub(super) fn find(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     let has = Expr { kind: has, ty: Type::Bool, span: call.span };
     let cond = checker.once(has, &mut stmts)?;
     let value = checker.map_element(map, key, call.span);
+    let fresh = !checker.knows_variable(variable);
     let id = checker.variable_named(variable, target.span);
     let taken = checker.assign_var(id, value?, call.span)?;
+    if fresh {
+        stmts.extend(checker.zero_variable(id));
+    }
     let then = Block { stmts: vec![taken], value: None };
     let kind = StmtKind::If { cond: cond.clone(), then, otherwise: Block::default() };
     stmts.push(Stmt { kind, span: call.span });

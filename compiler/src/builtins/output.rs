@@ -161,6 +161,14 @@ fn print_map(
         Some(ast::Expr { kind: ast::ExprKind::Str(words), span }) => print_style(checker, words, *span)?,
         _ => PrintStyle::default(),
     };
+    if let Some(surplus) = call.arg(3).filter(|e| !matches!(e.kind, ast::ExprKind::Str(_))) {
+        checker.error(
+            "argument-count",
+            "print() of a map takes two numbers: how many entries, and by what their values are divided",
+            surplus.span,
+        );
+        return None;
+    }
     let mut number = |n: usize, what: &str| match call.arg(n) {
         None | Some(ast::Expr { kind: ast::ExprKind::Str(_), .. }) => Some(0),
         Some(arg) => {

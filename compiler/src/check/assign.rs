@@ -104,6 +104,11 @@ impl Checker<'_> {
         Some(Stmt { kind: StmtKind::Assign { place: Place::Var(id), value }, span })
     }
 
+    /// Something has declared it or assigned to it.
+    pub(crate) fn knows_variable(&self, name: &str) -> bool {
+        self.scope.find(name).is_some()
+    }
+
     /// The variable of a name, declared here if there is none.
     pub(crate) fn variable_named(&mut self, name: &str, span: Span) -> VarId {
         match self.scope.find(name) {

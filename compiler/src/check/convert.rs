@@ -8,12 +8,13 @@ use super::{Checker, constant};
 use crate::typed::{Block, Expr, ExprKind};
 use crate::types::Type;
 
-/// The type's zero, when it has one that can be written.
+/// The zero of a type.
 pub(super) fn zero(ty: &Type, span: tapline_grammar::span::Span) -> Option<Expr> {
     let kind = match ty {
         Type::Str(_) => ExprKind::Str(Rc::from(&b""[..])),
+        Type::Void => return None,
         ty if ty.is_scalar() => ExprKind::Int(0),
-        _ => return None,
+        _ => ExprKind::Parts(Vec::new()),
     };
     Some(Expr { kind, ty: ty.clone(), span })
 }

@@ -42,7 +42,7 @@ impl Checker<'_> {
             E::Binary { op, lhs, rhs } => self.binary(*op, lhs, rhs, span),
             E::Ternary { cond, then, otherwise } => self.ternary(cond, then.as_deref(), otherwise, span),
             E::Field { base, name, .. } => match &base.kind {
-                E::TypeInfo(of) => self.type_info(of, name, span),
+                E::TypeInfo(of) => self.type_info_field(of, name, span),
                 _ => self.field(base, name, span),
             },
             E::TupleIndex { base, index } => {
@@ -89,9 +89,10 @@ impl Checker<'_> {
                 }
                 Some(value)
             }
-            E::TypeInfo(_) => {
-                self.error("typeinfo", "`typeinfo` needs `.base_type` or `.full_type`", span);
-                None
+            E::TypeInfo(of) => {
+                let (names, values): (Vec<_>, Vec<_>) = self.type_info(of, span)?.into_iter().unzip();
+                let types = names.into_iter().map(str::to_owned).zip(values.iter().map(|e| e.ty.clone()));
+                Some(Expr { ty: Type::Record(types.collect()), kind: ExprKind::Tuple(values), span })
             }
             E::Type(ty) => {
                 self.error("type-as-value", "a type has no value", ty.span).help("use `sizeof(…)` or a cast");
@@ -102,33 +103,41 @@ impl Checker<'_> {
         }
     }
 
-    /// `typeinfo(x).base_type` and `.full_type`.
-    fn type_info(&mut self, of: &ast::TypeOrExpr, name: &ast::Name, span: Span) -> Option<Expr> {
+    /// The fields of `typeinfo(x)`.
+    fn type_info(&mut self, of: &ast::TypeOrExpr, span: Span) -> Option<[(&'static str, Expr); 3]> {
         self.allowed("unstable_typeinfo", "typeinfo()", span)?;
         let ty = self.type_or_expr(of)?;
         let full = self.name(&ty);
         let base = match &ty {
-            Type::Int(_) => "int".to_owned(),
-            Type::Str(_) => "string".to_owned(),
+            Type::Int(_) | Type::Enum { .. } => "int".to_owned(),
+            Type::Str(_) | Type::ErrorText | Type::SignalName | Type::SyscallName => "string".to_owned(),
             Type::Buf(_) => "buffer".to_owned(),
             Type::Ptr(..) => "pointer".to_owned(),
             Type::Array(..) => "array".to_owned(),
             Type::Tuple(_) => "tuple".to_owned(),
-            Type::Record(_) | Type::Struct(_) => "record".to_owned(),
-            Type::Enum { .. } => "enum".to_owned(),
+            Type::Record(_) => "record".to_owned(),
+            Type::Struct(_) => "c_type".to_owned(),
+            Type::Stack { user, .. } => if *user { "ustack" } else { "kstack" }.to_owned(),
+            Type::Inet => "inet".to_owned(),
             // The sign is not part of the kind.
             Type::Aggregate(_) => full.trim_start_matches('u').to_owned(),
             _ => full.clone(),
         };
-        match name.node.as_str() {
-            "base_type" => Some(constant::text(base.as_bytes(), span)),
-            "full_type" => Some(constant::text(full.as_bytes(), span)),
-            _ => {
-                self.error("typeinfo", format!("`typeinfo` has no `{}`", name.node), name.span)
-                    .help("it has `base_type` and `full_type`");
-                None
-            }
+        // No program carries the kernel's numbers of types, which differ from one to the next.
+        let btf_id = constant::int(0, span);
+        let [base, full] = [base, full].map(|text| constant::text(text.as_bytes(), span));
+        Some([("btf_id", btf_id), ("base_type", base), ("full_type", full)])
+    }
+
+    /// One of them, which is known while compiling.
+    fn type_info_field(&mut self, of: &ast::TypeOrExpr, name: &ast::Name, span: Span) -> Option<Expr> {
+        let fields = self.type_info(of, span)?;
+        let found = fields.into_iter().find(|(own, _)| *own == name.node);
+        if found.is_none() {
+            self.error("typeinfo", format!("`typeinfo` has no `{}`", name.node), name.span)
+                .help("it has `base_type`, `full_type` and `btf_id`");
         }
+        found.map(|(_, value)| value)
     }
 
     /// A bare name: builtin, enumerator or header constant.

@@ -251,8 +251,8 @@ impl Checker<'_> {
         body.stmts.splice(0..0, stmts);
     }
 
-    /// `$x = 0` in the variable's type, for types that have a zero.
-    pub(super) fn zero_variable(&self, id: VarId) -> Option<Stmt> {
+    /// `$x = 0` in the variable's type.
+    pub(crate) fn zero_variable(&self, id: VarId) -> Option<Stmt> {
         let var = self.scope.var(id)?;
         let ty = self.scope.flow(id)?.ty();
         let span = var.span;

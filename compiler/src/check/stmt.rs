@@ -140,6 +140,10 @@ impl Checker<'_> {
     ) {
         let value = init.map(|e| self.stored_value(e));
         let declared = written.map(|ty| self.type_expr(ty, None));
+        if let (Some(Some(Type::Void)), Some(written)) = (&declared, written) {
+            self.error("invalid-type", format!("${} cannot be of type void", var.node), written.span);
+            return;
+        }
         if let Some(id) = self.scope.find(&var.node) {
             let first = self.scope.var(id).map_or(span, |v| v.span);
             self.error("redeclared", format!("${} is declared already", var.node), var.span)

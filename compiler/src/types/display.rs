@@ -31,7 +31,7 @@ pub fn display(ty: &Type, aggregates: &Aggregates) -> String {
         }
         Type::Record(members) => {
             let names: Vec<String> =
-                members.iter().map(|(name, ty)| format!("{} {name}", display(ty, aggregates))).collect();
+                members.iter().map(|(name, ty)| format!(".{name} = {}", display(ty, aggregates))).collect();
             format!("record {{ {} }}", names.join(", "))
         }
         Type::Stack { user, mode, limit } => {
@@ -45,14 +45,13 @@ pub fn display(ty: &Type, aggregates: &Aggregates) -> String {
         }
         Type::KernelSymbol => "ksym_t".into(),
         Type::UserSymbol => "usym_t".into(),
-        Type::Inet => "inet".into(),
-        Type::Mac => "macaddr_t".into(),
+        Type::Inet => "inet[24]".into(),
+        Type::Mac => "mac_address".into(),
         Type::Timestamp { .. } => "timestamp".into(),
         Type::Fixed { .. } => "fixed_t".into(),
         Type::Username => "username_t".into(),
-        Type::ErrorText => "strerror_t".into(),
-        Type::SignalName => "signal_name_t".into(),
-        Type::SyscallName => "syscall_name_t".into(),
+        // Whatever the name, its place in a string is this long.
+        Type::ErrorText | Type::SignalName | Type::SyscallName => "string[64]".into(),
         Type::CgroupPath { .. } => "cgroup_path_t".into(),
         Type::ProbeName => "probe_t".into(),
         Type::Aggregate(aggregate) => aggregate_name(*aggregate).into(),
