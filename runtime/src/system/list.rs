@@ -158,13 +158,20 @@ const fn row(name: &'static str, aliases: &'static [&'static str], source: Sourc
     Row { name, aliases, source, common }
 }
 
-/// Lists what matches a pattern: `provider:rest`, a bare name in the common providers, or `struct`, `union`, `enum` and a name.
-/// An empty pattern lists everything that is common.
+/// Lists what matches patterns, with commas between them: `provider:rest`, a bare name in the common providers, or `struct`, `union`,
+/// `enum` and a name. An empty pattern lists everything that is common.
 pub fn list(system: &System, pattern: &str, verbose: bool, out: &mut dyn Write) -> Result<Listing, ListError> {
     let mut lister = Lister { system, verbose, out, listing: Listing::default() };
-    match lister.pattern(pattern.trim()) {
-        Err(ListError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        other => other?,
+    let mut quoted = false;
+    let between = |c: char| {
+        quoted ^= c == '"';
+        c == ',' && !quoted
+    };
+    for single in pattern.split(between).map(str::trim).filter(|single| !single.is_empty() || pattern.is_empty()) {
+        match lister.pattern(single) {
+            Err(ListError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            other => other?,
+        }
     }
     Ok(lister.listing)
 }
