@@ -17,7 +17,7 @@ use crate::similar::closest;
 use crate::target::{Feature, TargetError};
 use crate::typed::{BinOp, Expr, ExprKind, Op};
 use crate::types::layout::size_of;
-use crate::types::record::{is_data_loc, parse_format, record_fields};
+use crate::types::record::{CHAR, data_loc_target, is_data_loc, parse_format, record_fields};
 use crate::types::table::Prototype;
 use crate::types::{AddrSpace, IntType, Type};
 
@@ -311,7 +311,7 @@ impl Checker<'_> {
             let value = self.argument_by_name(&ast::Name { node: node.clone(), span }, span, span)?;
             // Text of any length lies behind the record: what counts is the text.
             let value = match &value.kind {
-                ExprKind::Call(Op::DataLoc, _) => {
+                ExprKind::Call(Op::DataLoc, _) if matches!(&value.ty, Type::Ptr(target, _) if **target == CHAR) => {
                     Expr { kind: ExprKind::Call(Op::Str, vec![value]), ty: Type::Str(limit), span }
                 }
                 _ => value,
@@ -493,8 +493,9 @@ impl Checker<'_> {
             }
             _ => word,
         };
-        let text = Type::Ptr(Rc::new(Type::Int(IntType { size: 1, signed: true })), AddrSpace::Kernel);
-        Some(Expr { kind: ExprKind::Call(Op::DataLoc, vec![word]), ty: text, span })
+        let target = wanted.first().map_or(Type::Void, |field| data_loc_target(field, &mut self.types));
+        let ty = Type::Ptr(Rc::new(target), AddrSpace::Kernel);
+        Some(Expr { kind: ExprKind::Call(Op::DataLoc, vec![word]), ty, span })
     }
 
     /// Refuses a function outside of the probes of these providers.

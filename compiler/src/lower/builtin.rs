@@ -86,10 +86,8 @@ impl FnLower<'_, '_> {
                 }
             }
             (Op::DataLoc, [field]) => {
-                let loc = self.scalar(field);
-                let offset = self.b.bin_imm(Ir::And, loc, 0xffff);
-                let ctx = self.ctx;
-                self.b.bin(Ir::Add, ctx, offset)
+                let pointer = self.record_data(field);
+                self.as_number(pointer)
             }
             (Op::Strncmp, [a, b, n]) => self.strncmp(a, b, n),
             (Op::Strlen, [s]) => {
@@ -185,6 +183,24 @@ impl FnLower<'_, '_> {
             }
             _ => self.internal("this builtin as an aggregate", e.span),
         }
+    }
+
+    /// Where the data of a dynamic field lie. For the verifier this is a pointer into the context, with which hardly any
+    /// arithmetic is allowed.
+    pub(super) fn record_data(&mut self, field: &Expr) -> Value {
+        let loc = self.scalar(field);
+        let offset = self.b.bin_imm(Ir::And, loc, 0xffff);
+        let ctx = self.ctx;
+        self.b.bin(Ir::Add, ctx, offset)
+    }
+
+    /// A pointer as the number it is: what a helper copies the verifier knows nothing of.
+    fn as_number(&mut self, pointer: Value) -> Value {
+        let (from, to) = (self.temp_bytes(8), self.temp_bytes(8));
+        self.b.store(Width::W8, from.base, from.offset, pointer);
+        let size = self.b.iconst(8);
+        self.b.call(helpers::PROBE_READ_KERNEL, &[to.base, size, from.base]);
+        self.b.load(Width::W8, to.base, to.offset)
     }
 
     /// `tgid << 32 | tid` of the current task, as seen from tapline's own pid namespace; 0 for a task outside of it.

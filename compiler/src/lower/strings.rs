@@ -232,7 +232,10 @@ impl FnLower<'_, '_> {
             ty if !ty.is_scalar() => self.place(pointer),
             ty => {
                 let space = if let Type::Ptr(_, space) = ty { *space } else { AddrSpace::Kernel };
-                let base = self.scalar(pointer);
+                let base = match &pointer.kind {
+                    ExprKind::Call(Op::DataLoc, field) if let [field] = field.as_slice() => self.record_data(field),
+                    _ => self.scalar(pointer),
+                };
                 Loc { space, mem: Mem { base, offset: 0 } }
             }
         };

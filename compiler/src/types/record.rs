@@ -87,6 +87,20 @@ pub fn is_data_loc(field: &FormatField) -> bool {
     field.ty.starts_with("__data_loc") || field.ty.starts_with("__rel_loc")
 }
 
+/// C's `char`, as text consists of.
+pub const CHAR: Type = Type::Int(IntType { size: 1, signed: true });
+
+/// What lies where a [`is_data_loc`] field points to: text, the elements of an array, or a mask of processors.
+pub fn data_loc_target(field: &FormatField, types: &mut TypeTable<'_>) -> Type {
+    let text = field.ty.strip_prefix("__data_loc").or_else(|| field.ty.strip_prefix("__rel_loc")).unwrap_or_default();
+    let name = text.trim().trim_end_matches("[]").trim();
+    match name {
+        "char" => CHAR,
+        name if name.ends_with('*') => Type::Ptr(Rc::new(Type::Void), AddrSpace::Kernel),
+        name => lookup(name, types).unwrap_or(Type::Int(IntType::U8)),
+    }
+}
+
 fn field_type(field: &FormatField, space: AddrSpace, types: &mut TypeTable<'_>) -> Type {
     if is_data_loc(field) {
         return Type::U32;
@@ -172,6 +186,18 @@ mod tests {
         \tfield:int dfd;\toffset:48;\tsize:8;\tsigned:0;\n\
         \tfield:__u8 saddr[4];\toffset:56;\tsize:4;\tsigned:0;\n\
         \nprint fmt: \"%d\", REC->dfd\n";
+
+    #[test]
+    fn dynamic_arrays_have_elements() {
+        let text = "\tfield:__data_loc char[] device;\toffset:8;\tsize:4;\tsigned:0;\n\
+            \tfield:__data_loc unsigned int[] lengths;\toffset:12;\tsize:4;\tsigned:0;\n\
+            \tfield:__rel_loc u8[] data;\toffset:16;\tsize:4;\tsigned:0;\n\
+            \tfield:__data_loc void *[] ends;\toffset:20;\tsize:4;\tsigned:0;\n";
+        let mut types = TypeTable::new(None);
+        let targets: Vec<Type> = parse_format(text).iter().map(|field| data_loc_target(field, &mut types)).collect();
+        let address = Type::Ptr(Rc::new(Type::Void), AddrSpace::Kernel);
+        assert_eq!(targets, [CHAR, Type::U32, Type::Int(IntType::U8), address]);
+    }
 
     #[test]
     fn fields_have_the_types_of_their_declarations() {
