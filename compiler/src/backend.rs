@@ -9,6 +9,7 @@ use crate::ir::passes::{self, map_values, opaque, slots};
 use crate::ir::{FuncId, Module, Op};
 use crate::lower::Lowered;
 use crate::object::{self, Line, LineTable};
+use crate::parallel;
 use crate::program::{Manifest, MapDesc, MapRole, Program};
 use crate::source::SourceMap;
 
@@ -32,7 +33,7 @@ pub fn compile(mut optimised: Module) -> Result<Compiled, Diagnostic> {
     passes::optimise(&mut optimised)?;
     let mut stack = STACK_SIZE - SPILL_RESERVE;
     loop {
-        let mut module = optimised.clone();
+        let mut module = copy(&optimised);
         slots::place_slots(&mut module, stack)?;
         if module.frame_blind {
             opaque::opaque(&mut module);
@@ -51,6 +52,28 @@ pub fn compile(mut optimised: Module) -> Result<Compiled, Diagnostic> {
                 .help("keep some of them in maps, or split the work over several probes"));
         }
         stack = stack.saturating_sub((worst - STACK_SIZE).max(32));
+    }
+}
+
+/// Of the functions' many small pieces, copying and freeing take long enough to be shared.
+fn copy(module: &Module) -> Module {
+    let Module { functions, maps, rodata, license, counters, frame_blind } = module;
+    Module {
+        functions: parallel::map(functions.iter(), |_, f| f.clone()).into(),
+        maps: maps.clone(),
+        rodata: rodata.clone(),
+        license: license.clone(),
+        counters: *counters,
+        frame_blind: *frame_blind,
+    }
+}
+
+impl Compiled {
+    /// Frees it.
+    pub fn discard(self) {
+        for module in [self.optimised, self.module] {
+            parallel::map(module.functions.into_vec().into_iter(), |_, function| drop(function));
+        }
     }
 }
 

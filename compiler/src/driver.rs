@@ -212,7 +212,9 @@ impl Run<'_> {
         };
         self.show(Stage::Ir, || compiled.optimised.to_string());
         self.show(Stage::Bpf, || disassemble(&compiled.code, &compiled.module, sources));
-        match backend::assemble(&compiled, lowered.manifest, sources) {
+        let program = backend::assemble(&compiled, lowered.manifest, sources);
+        compiled.discard();
+        match program {
             Ok(program) => {
                 self.show(Stage::Object, || listing(&program));
                 Some(program)

@@ -121,6 +121,15 @@ pub struct UserBinary {
     pub go: bool,
 }
 
+/// A function that the compiler of Go has made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GoFunction {
+    /// With its package, and with what it was made for where it is generic.
+    pub name: String,
+    /// It takes its arguments in registers, as Go does since 1.17 (1.18 on aarch64); before, all lie on the stack.
+    pub in_registers: bool,
+}
+
 /// Languages whose programmers write other names than the symbols: what stands before such a name, which may lack its parameters.
 pub const LANGUAGES: [&str; 2] = ["cpp:", "rust:"];
 
@@ -284,6 +293,11 @@ pub trait Target {
     /// Types of the debug information of the file at a path, with the prototype of the function whose code begins at a byte of the file,
     /// under the name that [`function_at`] gives. Ids of one answer mean the same in later answers for the same file.
     fn user_function_types(&self, path: &str, offset: u64) -> Option<Rc<Btf>> {
+        let _ = (path, offset);
+        None
+    }
+    /// The function of the file at a path whose code begins at a byte of the file, where its debug information says that it is one of Go.
+    fn go_function(&self, path: &str, offset: u64) -> Option<GoFunction> {
         let _ = (path, offset);
         None
     }

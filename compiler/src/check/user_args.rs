@@ -62,12 +62,11 @@ impl Checker<'_> {
                 .help("use `arg0`, `arg1` and so on, or build the program with `-g`");
             return None;
         };
-        if let Some(function) = self.function_of_go(path, offset) {
-            let mut shapes: Vec<GoShape> = parameters
-                .iter()
-                .map(|it| GoShape { size: it.size, align: it.align, leaves: it.leaves.clone() })
-                .collect();
-            let dictionary = go_dictionary(&function).filter(|at| *at <= shapes.len());
+        if let Some(function) = self.target.go_function(path, offset) {
+            let leaves = |it: &Parameter| it.leaves.clone().filter(|_| function.in_registers);
+            let mut shapes: Vec<GoShape> =
+                parameters.iter().map(|it| GoShape { size: it.size, align: it.align, leaves: leaves(it) }).collect();
+            let dictionary = go_dictionary(&function.name).filter(|at| *at <= shapes.len());
             if let Some(at) = dictionary {
                 shapes.insert(at, GoShape::word());
             }
@@ -83,13 +82,6 @@ impl Checker<'_> {
             .collect();
         let places = locations(self.target.arch(), &shapes);
         Some(parameters.into_iter().zip(places).collect())
-    }
-
-    /// The symbol of a function, where the file was made by the compiler of Go.
-    fn function_of_go(&self, path: &str, offset: u64) -> Option<String> {
-        self.target.user_functions(path, "").ok().filter(|binary| binary.go)?;
-        let all = self.target.user_functions(path, "*").ok()?.functions;
-        Some(all.into_iter().find(|function| function.offset == offset).map(|it| it.name).unwrap_or_default())
     }
 
     /// Where the value lies; `None` where a program cannot read it.

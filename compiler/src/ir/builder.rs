@@ -2,7 +2,7 @@
 //! Single Assignment Form" (2013): mutable variables become block parameters where control flow joins.
 //!
 //! A block is sealed when all its predecessors are known; reading a variable in an unsealed block makes a parameter that is
-//! completed on sealing. `finish` removes the parameters that turned out to have one value.
+//! completed on sealing. The pass `settle` removes the parameters that turned out to have one value.
 
 use tapline_grammar::span::Span;
 
@@ -11,7 +11,7 @@ use super::{
     Terminator, Value, ValueData, Width,
 };
 use crate::define_id;
-use crate::index::{Id, IndexVec, Table};
+use crate::index::{IndexVec, Table};
 use crate::program::MapId;
 
 define_id!(
@@ -379,7 +379,7 @@ impl FunctionBuilder {
         self.terminate(Terminator::Return(value));
     }
 
-    /// The function: unreachable blocks gone, parameters with one value replaced by it.
+    /// The function. It may have blocks that nothing reaches and parameters with one value, see [`super::passes::settle`].
     pub fn finish(mut self) -> Function {
         for block in self.func.blocks.ids() {
             self.seal(block);
@@ -392,152 +392,6 @@ impl FunctionBuilder {
                 self.ret(zero);
             }
         }
-        remove_unreachable(&mut self.func);
-        remove_trivial_params(&mut self.func);
         self.func
     }
-}
-
-/// Targets of a terminator.
-fn targets(term: Option<&Terminator>) -> impl Iterator<Item = &Target> {
-    let (a, b) = match term {
-        Some(Terminator::Jump(t)) => (Some(t), None),
-        Some(Terminator::Branch { then, otherwise, .. }) => (Some(then), Some(otherwise)),
-        Some(Terminator::Return(_)) | None => (None, None),
-    };
-    a.into_iter().chain(b)
-}
-
-/// Drops blocks that no path from the entry reaches, keeping the order of the others.
-fn remove_unreachable(func: &mut Function) {
-    let mut seen = vec![false; func.blocks.len()];
-    let mut work = vec![Block(0)];
-    while let Some(b) = work.pop() {
-        let Some(flag) = seen.get_mut(b.index()) else { continue };
-        if std::mem::replace(flag, true) {
-            continue;
-        }
-        work.extend(targets(func.blocks[b].term.as_ref()).map(|t| t.block));
-    }
-    let mut renumber: IndexVec<Block, Option<Block>> = IndexVec::new();
-    let mut kept = IndexVec::new();
-    for (data, reached) in std::mem::take(&mut func.blocks).into_vec().into_iter().zip(seen) {
-        renumber.push(reached.then(|| kept.push(data)));
-    }
-    let fix = |t: &mut Target| {
-        if let Some(&Some(new)) = renumber.get(t.block) {
-            t.block = new;
-        }
-    };
-    for data in &mut kept {
-        match &mut data.term {
-            Some(Terminator::Jump(t)) => fix(t),
-            Some(Terminator::Branch { then, otherwise, .. }) => {
-                fix(then);
-                fix(otherwise);
-            }
-            Some(Terminator::Return(_)) | None => {}
-        }
-    }
-    func.blocks = kept;
-}
-
-/// Edges of a graph, listed by where they begin; whole lists can be joined. Positions count from 1, 0 is the end.
-struct Edges {
-    first: IndexVec<Value, u32>,
-    last: IndexVec<Value, u32>,
-    /// Where each edge leads, and the next one of the same list.
-    links: Vec<(Value, u32)>,
-}
-
-impl Edges {
-    fn new(values: usize) -> Self {
-        Self { first: vec![0; values].into(), last: vec![0; values].into(), links: Vec::new() }
-    }
-    fn add(&mut self, from: Value, to: Value) {
-        self.links.push((to, 0));
-        let at = self.links.len() as u32;
-        self.link(from, at, at);
-    }
-    /// Appends a chain of edges to a list.
-    fn link(&mut self, from: Value, first: u32, last: u32) {
-        match self.links.get_mut((self.last[from] as usize).wrapping_sub(1)) {
-            Some((_, next)) => *next = first,
-            None => self.first[from] = first,
-        }
-        self.last[from] = last;
-    }
-    /// Gives a list to another one's owner.
-    fn join(&mut self, from: Value, into: Value) {
-        let (first, last) = (std::mem::take(&mut self.first[from]), std::mem::take(&mut self.last[from]));
-        if first != 0 {
-            self.link(into, first, last);
-        }
-    }
-    fn of(&self, from: Value) -> impl Iterator<Item = Value> {
-        let mut at = self.first[from];
-        std::iter::from_fn(move || {
-            let &(to, next) = self.links.get((at as usize).wrapping_sub(1))?;
-            at = next;
-            Some(to)
-        })
-    }
-}
-
-/// Replaces parameters whose arguments are one value (or the parameter itself) by that value, to a fixed point: what becomes of one parameter
-/// makes those that take it as an argument worth another look.
-fn remove_trivial_params(func: &mut Function) {
-    let values = func.values.len();
-    let (mut arguments, mut takers) = (Edges::new(values), Edges::new(values));
-    for target in func.blocks.iter().flat_map(|data| targets(data.term.as_ref())) {
-        for (&param, &arg) in func.blocks[target.block].params.iter().zip(&target.args) {
-            arguments.add(param, arg);
-            takers.add(arg, param);
-        }
-    }
-    // What stands for each value; itself at first.
-    let mut alias: IndexVec<Value, Value> = (0..values).map(Value::new).collect::<Vec<_>>().into();
-    let entry = func.blocks.iter().next().map_or(0, |entry| entry.params.len());
-    let mut work: Vec<Value> = func.blocks.iter().flat_map(|data| data.params.iter().copied()).skip(entry).collect();
-    let mut changed = false;
-    while let Some(param) = work.pop() {
-        if alias[param] != param {
-            continue;
-        }
-        let mut only = None;
-        let several = arguments
-            .of(param)
-            .map(|arg| resolve(&alias, arg))
-            .filter(|&arg| arg != param)
-            .any(|arg| *only.get_or_insert(arg) != arg);
-        if let (Some(value), false) = (only, several) {
-            alias[param] = value;
-            work.extend(takers.of(param));
-            takers.join(param, value);
-            changed = true;
-        }
-    }
-    if !changed {
-        return;
-    }
-    let stays = |param: Value| alias[param] == param;
-    for id in func.blocks.ids() {
-        let Some(mut term) = func.blocks[id].term.take() else { continue };
-        term.for_each_target_mut(|t| {
-            let mut params = func.blocks[t.block].params.iter();
-            t.args.retain(|_| params.next().is_none_or(|&param| stays(param)));
-        });
-        func.blocks[id].term = Some(term);
-    }
-    for data in &mut func.blocks {
-        data.params.retain(|&param| stays(param));
-    }
-    func.map_uses(|v| resolve(&alias, v));
-}
-
-fn resolve(alias: &IndexVec<Value, Value>, mut v: Value) -> Value {
-    while let Some(&next) = alias.get(v).filter(|&&next| next != v) {
-        v = next;
-    }
-    v
 }

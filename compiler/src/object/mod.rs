@@ -304,6 +304,7 @@ fn line_records(
     lines: &dyn LineTable,
 ) {
     let mut last: Option<(u32, u32, u32)> = None;
+    let mut last_span = None;
     let mut second = false;
     for (i, (insn, &span)) in code.insns.iter().zip(&code.spans).enumerate() {
         if second {
@@ -311,6 +312,9 @@ fn line_records(
             continue;
         }
         second = insn.code == crate::bpf::insn::LD_IMM64;
+        if last_span.replace(span) == Some(span) {
+            continue;
+        }
         let found = lines.line(span).or_else(|| if i == 0 { lines.line(whole) } else { None });
         let Some(line) = found else {
             if i == 0 {

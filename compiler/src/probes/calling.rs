@@ -1,5 +1,5 @@
 //! Where the arguments of a user function lie at its entry, by the calling conventions of C (the `SysV` ABI of `x86_64`, the
-//! procedure call standard of aarch64) and of Go since 1.17.
+//! procedure call standard of aarch64) and of Go: since 1.17 in registers, before on the stack.
 
 use super::registers::registers;
 use crate::target::Arch;
@@ -74,7 +74,7 @@ pub struct GoShape {
     pub size: u64,
     /// Of what its address is a multiple.
     pub align: u32,
-    /// The numbers and pointers that it consists of; `None` for what is never in registers.
+    /// The numbers and pointers that it consists of; `None` for what is not in registers.
     pub leaves: Option<Vec<Leaf>>,
 }
 
@@ -172,6 +172,13 @@ mod tests {
         assert_eq!(go_locations(Arch::X86_64, &shapes), expected);
         let byte = GoShape { size: 1, align: 1, leaves: None };
         assert_eq!(go_locations(Arch::Aarch64, &[byte.clone(), array, byte]), [Stack(0), Stack(8), Stack(24)]);
+    }
+
+    #[test]
+    fn without_registers_all_arguments_of_go_lie_on_the_stack() {
+        let shape = |size, align| GoShape { size, align, leaves: None };
+        let all = [shape(4, 4), shape(8, 8), shape(1, 1), shape(16, 8)];
+        assert_eq!(go_locations(Arch::X86_64, &all), [Stack(8), Stack(16), Stack(24), Stack(32)]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::rc::Rc;
 use gimli::{AttributeValue, DebugInfoOffset, DebuggingInformationEntry, EndianSlice, LittleEndian, UnitOffset};
 use object::ReadRef;
 use object::read::{Object, ReadCache};
+use tapline_compiler::target::GoFunction;
 use tapline_compiler::types::btf::{Btf, KindSet};
 
 use crate::symbols::elf::{self, Segments};
@@ -137,6 +138,20 @@ impl DebugInfo {
         self.types.borrow_mut().functions(&dwarf, places)
     }
 
+    /// The function whose code begins at an address, where the compiler of Go has made it.
+    pub fn go_function(&self, address: u64) -> Option<GoFunction> {
+        let dwarf = self.dwarf();
+        let place = self.function_at(&dwarf, address)?;
+        let unit = Self::unit_at(&dwarf, place.unit)?;
+        let text = |entry: &Entry<'_>, name| {
+            Some(dwarf.attr_string(&unit, entry.attr_value(name)?).ok()?.to_string_lossy().into_owned())
+        };
+        let producer = text(&unit.entry(unit.header.root_offset()).ok()?, gimli::DW_AT_producer)?;
+        let switches = producer.strip_prefix(GO_COMPILER)?;
+        let name = text(&unit.entry(place.entry).ok()?, gimli::DW_AT_name).unwrap_or_default();
+        Some(GoFunction { name, in_registers: switches.contains(GO_REGISTERS) })
+    }
+
     /// Types as BTF, with the struct, union, enum or typedef of a name, as `kinds` says.
     pub fn named_type(&self, kinds: KindSet, name: &str) -> Option<Rc<Btf>> {
         let dwarf = self.dwarf();
@@ -163,6 +178,12 @@ impl DebugInfo {
         types.named(&dwarf, place, kinds, name)
     }
 }
+
+/// With what the compiler of Go begins the name that it leaves in a unit; its release and switches follow.
+const GO_COMPILER: &str = "Go cmd/compile ";
+
+/// Its switch for the convention that hands arguments over in registers. It is named although it is always on nowadays.
+const GO_REGISTERS: &str = "regabi";
 
 /// What a file has; where it has something that is not read, the user learns why.
 pub fn or_warn(path: &str, found: Result<Option<DebugInfo>, Unreadable>) -> Option<DebugInfo> {
@@ -241,5 +262,44 @@ impl<'a> Units<'a> {
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use object::write::Object;
+    use object::{Architecture, BinaryFormat, Endianness, SectionKind};
+
+    use super::*;
+
+    /// A program with one function, `name` at address 16, by a compiler of a name.
+    fn program(producer: &str, name: &str) -> Vec<u8> {
+        let (unit_tag, function_tag) = (0x11, 0x2e);
+        let (by_name, by_producer, low, high) = (0x03, 0x25, 0x11, 0x12);
+        let (string, address, number) = (0x08, 0x01, 0x07);
+        let range = [low, address, high, number, 0, 0];
+        let abbreviations =
+            [&[1, unit_tag, 1, by_producer, string][..], &range, &[2, function_tag, 0, by_name, string], &range, &[0]];
+        let extent = [16u64.to_le_bytes(), 8u64.to_le_bytes()].concat();
+        let text = |code: u8, text: &str| [&[code], text.as_bytes(), &[0]].concat();
+        let body = [&[4, 0, 0, 0, 0, 0, 8][..], &text(1, producer), &extent, &text(2, name), &extent, &[0]].concat();
+        let unit = [&u32::try_from(body.len()).unwrap().to_le_bytes()[..], &body].concat();
+        let mut elf = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
+        for (section, bytes) in [(".debug_abbrev", abbreviations.concat()), (".debug_info", unit)] {
+            let id = elf.add_section(Vec::new(), section.into(), SectionKind::Debug);
+            elf.append_section_data(id, &bytes, 1);
+        }
+        elf.write().unwrap()
+    }
+
+    #[test]
+    fn the_compiler_of_go_says_where_it_puts_arguments() {
+        let of = |producer: &str| DebugInfo::parse(&program(producer, "main.add")).unwrap().go_function(16);
+        let function = |in_registers| Some(GoFunction { name: "main.add".into(), in_registers });
+        assert_eq!(of("Go cmd/compile go1.19.8; regabi"), function(true));
+        assert_eq!(of("Go cmd/compile go1.22.1; -N -l regabi"), function(true));
+        assert_eq!(of("Go cmd/compile go1.16.15"), function(false));
+        assert_eq!(of("GNU C17 12.2.0 -g -O1"), None);
     }
 }

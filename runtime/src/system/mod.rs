@@ -23,8 +23,8 @@ use std::rc::Rc;
 use tapline_compiler::probes::{fentry, rawtracepoint};
 use tapline_compiler::program::ProgramKind;
 use tapline_compiler::target::{
-    Arch, BpfFunction, CodePlace, Feature, Glob, KernelPlace, PidNamespace, ProbeSource, Target, TargetError,
-    UsdtBinary, UserBinary, UserSymbol, function_at, program_of_types, similar,
+    Arch, BpfFunction, CodePlace, Feature, Glob, GoFunction, KernelPlace, PidNamespace, ProbeSource, Target,
+    TargetError, UsdtBinary, UserBinary, UserSymbol, function_at, program_of_types, similar,
 };
 use tapline_compiler::types::btf::{Btf, KindSet};
 
@@ -458,6 +458,11 @@ impl Target for System {
 
     fn user_function_types(&self, path: &str, offset: u64) -> Option<Rc<Btf>> {
         self.types_of_functions(path, &[offset])
+    }
+
+    fn go_function(&self, path: &str, offset: u64) -> Option<GoFunction> {
+        let info = self.debug_info(path)?;
+        info.go_function(info.segments.address_of(offset)?)
     }
 
     fn user_type(&self, path: &str, kinds: KindSet, name: &str) -> Option<Rc<Btf>> {

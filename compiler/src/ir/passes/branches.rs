@@ -6,8 +6,6 @@ use crate::ir::dom::Dominators;
 use crate::ir::rewrite::Rewrites;
 use crate::ir::{Block, Cond, Function, Inst, Op, Target, Terminator, Value, cfg, eval};
 
-use super::dce::for_each_target_mut;
-
 /// Runs the pass; returns whether anything changed.
 pub fn branches(func: &mut Function) -> bool {
     let mut changed = false;
@@ -125,7 +123,7 @@ fn thread(func: &mut Function) -> bool {
     let mut changed = false;
     for id in func.blocks.ids() {
         let Some(mut term) = func.blocks[id].term.take() else { continue };
-        for_each_target_mut(&mut term, |target| {
+        term.for_each_target_mut(|target| {
             // The bound ends walks around loops of empty blocks.
             for _ in 0..16 {
                 let Some(Some(passage)) = passages.get(target.block) else { break };
@@ -279,7 +277,7 @@ fn remove_params(func: &mut Function, keep: &[Vec<bool>]) -> bool {
     }
     for block in &mut func.blocks {
         if let Some(term) = &mut block.term {
-            for_each_target_mut(term, |t| {
+            term.for_each_target_mut(|t| {
                 if t.block.index() != 0
                     && let Some(flags) = keep.get(t.block.index())
                 {

@@ -2,12 +2,12 @@
 
 use crate::index::{Id, IndexVec};
 use crate::ir::helpers::Effect;
-use crate::ir::{Block, Function, Op, Target, Terminator, Value, cfg};
+use crate::ir::{Block, Function, Op, Terminator, Value, cfg};
 
 /// Runs the pass; returns whether anything changed.
 pub fn dce(func: &mut Function) -> bool {
     let order = cfg::reverse_post_order(func);
-    let mut live = Live { set: vec![false; func.values.len()].into(), work: Vec::new() };
+    let mut live = Live { set: vec![false; func.values.len()].into(), work: Vec::with_capacity(func.values.len() / 2) };
     // A parameter's value comes from the arguments at its position.
     let mut params: IndexVec<Value, Option<(Block, usize)>> = vec![None; func.values.len()].into();
     let mut defs: IndexVec<Value, Option<(Block, usize)>> = vec![None; func.values.len()].into();
@@ -106,7 +106,7 @@ fn sweep(func: &mut Function, order: &[Block], live: &IndexVec<Value, bool>) -> 
     }
     for &block in order {
         if let Some(term) = &mut func.blocks[block].term {
-            for_each_target_mut(term, |t| {
+            term.for_each_target_mut(|t| {
                 if let Some(Some(keep)) = keep.get(t.block) {
                     let mut flags = keep.iter();
                     t.args.retain(|_| flags.next() != Some(&false));
@@ -114,23 +114,11 @@ fn sweep(func: &mut Function, order: &[Block], live: &IndexVec<Value, bool>) -> 
             });
         }
     }
-    compact(func, order) || changed
-}
-
-/// Visits the targets, to be changed.
-pub(super) fn for_each_target_mut(term: &mut Terminator, mut f: impl FnMut(&mut Target)) {
-    match term {
-        Terminator::Jump(t) => f(t),
-        Terminator::Branch { then, otherwise, .. } => {
-            f(then);
-            f(otherwise);
-        }
-        Terminator::Return(_) => {}
-    }
+    drop_unreached(func, order) || changed
 }
 
 /// Drops the blocks that are not in `order`; the others keep their sequence.
-fn compact(func: &mut Function, order: &[Block]) -> bool {
+pub(super) fn drop_unreached(func: &mut Function, order: &[Block]) -> bool {
     if order.len() == func.blocks.len() {
         return false;
     }
@@ -139,7 +127,7 @@ fn compact(func: &mut Function, order: &[Block]) -> bool {
         reached[b] = true;
     }
     let mut names: IndexVec<Block, Option<Block>> = vec![None; func.blocks.len()].into();
-    let mut kept = IndexVec::new();
+    let mut kept: IndexVec<Block, _> = Vec::with_capacity(order.len()).into();
     for (i, data) in std::mem::take(&mut func.blocks).into_vec().into_iter().enumerate() {
         let id = Block::new(i);
         if reached[id] {
@@ -148,7 +136,7 @@ fn compact(func: &mut Function, order: &[Block]) -> bool {
     }
     for data in &mut kept {
         if let Some(term) = &mut data.term {
-            for_each_target_mut(term, |t| {
+            term.for_each_target_mut(|t| {
                 if let Some(Some(name)) = names.get(t.block) {
                     t.block = *name;
                 }

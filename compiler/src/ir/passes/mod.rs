@@ -8,6 +8,7 @@ pub mod gvn;
 pub mod keys;
 pub mod map_values;
 pub mod opaque;
+pub mod settle;
 mod slot_access;
 pub mod slots;
 pub mod stores;
@@ -65,9 +66,10 @@ fn each(
 
 /// Optimises every function. In debug builds the IR is verified after every pass.
 pub fn optimise(module: &mut Module) -> Result<(), Diagnostic> {
-    check(module, "lowering")?;
     let maps = MapSizes::new(module);
     each(module, |module, func| {
+        settle::settle(func);
+        check_function(module, func, "lowering")?;
         scalar(module, func)?;
         // Memory once the values in it are known to be equal; what that lays open is scalar again.
         let mut changed = false;

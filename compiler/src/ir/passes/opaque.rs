@@ -15,7 +15,7 @@ use tapline_grammar::span::Span;
 
 use crate::index::IndexVec;
 use crate::ir::dom::{DominanceTest, Dominators};
-use crate::ir::{BinOp, Block, Function, Module, Op, Terminator, Value, Width, cfg, helpers};
+use crate::ir::{BinOp, Block, Function, FunctionKind, Module, Op, Terminator, Value, Width, cfg, helpers};
 use crate::program::MapId;
 
 /// Runs the pass on all functions that call others. It needs the map of counters.
@@ -27,6 +27,19 @@ pub fn opaque(module: &mut Module) {
         }
     }
 }
+
+/// Sections of the programs whose context holds no addresses that the verifier knows.
+const NUMBERS: &[&str] = &[
+    "kprobe",
+    "kretprobe",
+    "kprobe.multi",
+    "kretprobe.multi",
+    "uprobe",
+    "uretprobe",
+    "tracepoint",
+    "perf_event",
+    "raw_tp",
+];
 
 /// A place in a block: 0 for its parameters, one more than its position for an instruction, and behind all for the end.
 type Place = usize;
@@ -96,8 +109,8 @@ impl Facts {
 
     /// Marks what addresses, arguments of helpers and ends of loops are computed from, and what is an address.
     fn find_exact(&mut self, func: &Function, loops: &[IndexVec<Block, bool>]) {
+        let keeps = self.keeps_addresses(func);
         let mut work: Vec<Value> = Vec::new();
-        let entry = self.order.first().copied();
         for &block in &self.order {
             let data = &func.blocks[block];
             let mut around = loops.iter().filter(|body| body[block]);
@@ -111,7 +124,7 @@ impl Facts {
                     }
                 }
             }
-            if Some(block) == entry {
+            if self.order.first() == Some(&block) {
                 work.extend(&data.params);
             }
             for inst in &data.insts {
@@ -122,29 +135,18 @@ impl Facts {
                     | Op::AtomicXchg { addr, .. }
                     | Op::Zero { addr, .. } => work.push(*addr),
                     Op::Copy { dst, src, .. } => work.extend([dst, src]),
+                    // They read from anywhere; what is behind their third argument need not be known.
+                    Op::Call(
+                        helpers::PROBE_READ_USER
+                        | helpers::PROBE_READ_KERNEL
+                        | helpers::PROBE_READ_USER_STR
+                        | helpers::PROBE_READ_KERNEL_STR,
+                        args,
+                    ) => work.extend(args.iter().take(2)),
                     Op::Call(_, args) | Op::CallKfunc(_, args) => work.extend(args),
                     _ => {}
                 }
-                // Tested for null at most, or read from where an address may have been put.
-                let address = match inst.op {
-                    Op::Call(
-                        helpers::MAP_LOOKUP_ELEM
-                        | helpers::MAP_LOOKUP_PERCPU_ELEM
-                        | helpers::RINGBUF_RESERVE
-                        | helpers::GET_CURRENT_TASK_BTF
-                        | helpers::TASK_PT_REGS,
-                        _,
-                    )
-                    | Op::CallKfunc(..)
-                    | Op::SlotAddr(_)
-                    | Op::Map(_)
-                    | Op::MapValue(..)
-                    | Op::Rodata(_)
-                    | Op::FuncAddr(_) => true,
-                    Op::Load { width: Width::W8, addr, .. } => !self.in_map(func, addr),
-                    _ => false,
-                };
-                work.extend(inst.result.filter(|_| address));
+                work.extend(inst.result.filter(|_| self.is_address(func, &inst.op, keeps)));
             }
         }
         while let Some(v) = work.pop() {
@@ -154,13 +156,70 @@ impl Facts {
         }
     }
 
-    /// Whether an address lies in a map's value, where no addresses are kept.
-    fn in_map(&self, func: &Function, addr: Value) -> bool {
-        match self.op(func, addr) {
-            Some(Op::Bin(BinOp::Add, base, _)) => self.in_map(func, *base),
-            Some(Op::Call(helpers::MAP_LOOKUP_ELEM | helpers::MAP_LOOKUP_PERCPU_ELEM, _) | Op::MapValue(..)) => true,
+    /// Whether what an operation yields may be an address, and so tested for null at most. `keeps`: the function's own memory may hold some.
+    fn is_address(&self, func: &Function, op: &Op, keeps: bool) -> bool {
+        match op {
+            Op::Call(
+                helpers::MAP_LOOKUP_ELEM
+                | helpers::MAP_LOOKUP_PERCPU_ELEM
+                | helpers::RINGBUF_RESERVE
+                | helpers::GET_CURRENT_TASK_BTF
+                | helpers::TASK_PT_REGS,
+                _,
+            )
+            | Op::CallKfunc(..)
+            | Op::SlotAddr(_)
+            | Op::Map(_)
+            | Op::MapValue(..)
+            | Op::Rodata(_)
+            | Op::FuncAddr(_) => true,
+            Op::Load { width: Width::W8, addr, .. } => {
+                let base = self.base(func, *addr);
+                match self.op(func, base) {
+                    Some(
+                        Op::Call(helpers::MAP_LOOKUP_ELEM | helpers::MAP_LOOKUP_PERCPU_ELEM, _) | Op::MapValue(..),
+                    ) => false,
+                    Some(Op::SlotAddr(_)) => keeps,
+                    None if self.is_argument(base) => !tells_numbers(func),
+                    _ => true,
+                }
+            }
             _ => false,
         }
+    }
+
+    /// Whether the function puts an address into its own memory.
+    fn keeps_addresses(&self, func: &Function) -> bool {
+        let mut work: Vec<Value> = Vec::new();
+        for inst in func.blocks.iter().flat_map(|block| &block.insts) {
+            if let Op::Store { width: Width::W8, value, .. } = inst.op {
+                work.push(value);
+            }
+        }
+        let mut seen = BTreeSet::new();
+        while let Some(v) = work.pop() {
+            if !seen.insert(v) {
+                continue;
+            }
+            if self.is_argument(v) || self.op(func, v).is_some_and(|op| self.is_address(func, op, false)) {
+                return true;
+            }
+            self.for_each_source(func, v, |source| work.push(source));
+        }
+        false
+    }
+
+    /// What an address begins at.
+    fn base(&self, func: &Function, addr: Value) -> Value {
+        match self.op(func, addr) {
+            Some(Op::Bin(BinOp::Add, base, _)) => self.base(func, *base),
+            _ => addr,
+        }
+    }
+
+    /// Whether a value is an argument of the function.
+    fn is_argument(&self, v: Value) -> bool {
+        self.defs[v].is_some_and(|def| def.param.is_some() && self.order.first() == Some(&def.block))
     }
 
     /// What a value is computed by; `None` for parameters.
@@ -223,6 +282,11 @@ impl Facts {
         }
         false
     }
+}
+
+/// Whether the context of the function is that of a program which is told numbers only.
+fn tells_numbers(func: &Function) -> bool {
+    matches!(&func.kind, FunctionKind::Program { section, .. } if NUMBERS.contains(&section.as_ref()))
 }
 
 /// The blocks of each loop.

@@ -11,7 +11,6 @@
 
 use tapline_grammar::span::Span;
 
-use super::dce::for_each_target_mut;
 use super::map_values::lookup;
 use crate::diagnostic::Diagnostic;
 use crate::index::{Id, IndexVec, Table};
@@ -259,7 +258,7 @@ fn own_returns(func: &mut Function, entry: Block, body: Block, inside: &IndexVec
         if matches!(term, Terminator::Return(_)) {
             returns.push(block);
         }
-        for_each_target_mut(&mut term, |t| {
+        term.for_each_target_mut(|t| {
             if !is_inside(t.block) {
                 let shared = t.block;
                 t.block = *copies.entry(shared).or_insert_with(|| copy_return(func, shared));

@@ -330,6 +330,27 @@ b3(v10):
     insta::assert_snapshot!(opaque_listing(body));
 }
 
+#[test]
+fn opaque_hides_numbers_that_memory_is_read_at() {
+    // `v1` of the context and `v5` of the stack are numbers, where `v1` may well be an address for somebody else.
+    let body = "    s0 = slot 8 align 8
+b0(v0):
+    v1 = load 8, v0, 16
+    v2 = const 8
+    v3 = slot_addr s0
+    v4 = call probe_read_kernel(v3, v2, v1)
+    v5 = load 8, v3, 0
+    v6 = call_sub fn1(v2)
+    branch eq v1, v2, b1(), b2()
+b1:
+    return v2
+b2:
+    branch eq v5, v2, b1(), b3()
+b3:
+    return v5";
+    insta::assert_snapshot!(opaque_listing(body));
+}
+
 const LARGE: &str = "    s0 = slot 1024 align 8
     s1 = slot 512 align 8
     s2 = slot 16 align 8
