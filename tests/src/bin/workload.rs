@@ -6,7 +6,7 @@
 //! from writing its truth.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
@@ -32,6 +32,7 @@ usage: workload [--wait] [--quiet] [--comm NAME] [--cgroup PATH] SUBCOMMAND [ARG
   writes N SIZE PATH            N writes of SIZE bytes each to PATH
   direct-write N SIZE PATH      N O_DIRECT writes of SIZE bytes each (SIZE a multiple of 4096)
   direct-read N SIZE PATH       N O_DIRECT reads
+  direct-write-pieces N M PATH  N O_DIRECT writes of M pieces of 4096 bytes each, which lie apart in memory
   connect N [PORT] [v4|v6]      N TCP connections to an own listener on loopback (PORT 0: any), each accepted and closed
   datagrams N SIZE ADDRESS      N UDP datagrams of SIZE bytes each to the discard port (9) of ADDRESS
   socketpair N TEXT             send TEXT N times through a UNIX stream socket to itself, reading each time
@@ -153,7 +154,7 @@ fn prepare(args: &[String], truth: &Truth) -> Outcome<Prepared> {
             let path = word(args, 3, "PATH")?;
             File::create(&path).map(Prepared::File).map_err(failed(&path))
         }
-        "direct-write" | "direct-read" => {
+        "direct-write" | "direct-read" | "direct-write-pieces" => {
             let path = word(args, 3, "PATH")?;
             OpenOptions::new()
                 .read(true)
@@ -253,6 +254,19 @@ fn act(args: &[String], prepared: Prepared, truth: &Truth) -> Outcome<u8> {
                 } else {
                     file.read(buffer.slice()).map_err(failed("read"))?
                 };
+            }
+            truth.say("transfers", count);
+            truth.say("bytes", total);
+        }
+        ("direct-write-pieces", Prepared::File(mut file)) => {
+            let (count, pieces) = (number(args, 1, "N")?, number(args, 2, "M")?);
+            // The same page again and again: it never lies behind itself.
+            let mut page = AlignedBuffer::new(4096);
+            let page = IoSlice::new(page.slice());
+            let pieces = vec![page; usize::try_from(pieces).map_err(|_| "too many")?];
+            let mut total = 0;
+            for _ in 0..count {
+                total += file.write_vectored(&pieces).map_err(failed("write"))?;
             }
             truth.say("transfers", count);
             truth.say("bytes", total);
