@@ -299,11 +299,18 @@ pub enum Counter {
         /// Names of the probes concerned.
         probe: String,
     },
-    /// Updates of a map that found it full (or out of memory).
+    /// Updates of a map that found it full.
     MapFull {
         /// The map.
         map: MapId,
         /// The script's position, `file:line:col`.
+        position: String,
+    },
+    /// Updates of a map that failed otherwise: somebody held a lock of it for too long, or there was no memory.
+    MapBusy {
+        /// The map.
+        map: MapId,
+        /// The script's position.
         position: String,
     },
     /// Runs that found no free scratch slot.

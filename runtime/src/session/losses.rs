@@ -94,6 +94,9 @@ fn warning(counter: &Counter) -> Warning<'_> {
             helper: Some(("map_update_elem", -libc::E2BIG)),
             position,
         },
+        Counter::MapBusy { position, .. } => {
+            plain("an update of a map was lost: the kernel was busy with the map, or short of memory".into(), position)
+        }
         Counter::DivideByZero { position } => plain(
             "Divide or modulo by 0 detected. This can lead to unexpected results. 1 is being used as the result.".into(),
             position,
@@ -129,6 +132,9 @@ fn summary_line(counter: &Counter, total: u64, manifest: &Manifest) -> Option<St
         }
         Counter::MapFull { map, position } => {
             format!("{} of @{} lost at {position}: the map was full", plural(total, "update"), map_name(manifest, *map))
+        }
+        Counter::MapBusy { map, position } => {
+            format!("{} of @{} lost at {position}: the map was busy", plural(total, "update"), map_name(manifest, *map))
         }
         Counter::Missed { probe } => {
             format!("{} of {probe} missed: the script was still busy with another", plural(total, "run"))
