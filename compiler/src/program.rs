@@ -306,7 +306,8 @@ pub enum Counter {
         /// The script's position, `file:line:col`.
         position: String,
     },
-    /// Updates of a map that failed otherwise: somebody held a lock of it for too long, or there was no memory.
+    /// Updates of a map that failed otherwise: a large map has no memory set aside for its entries, and the kernel had none at hand; or
+    /// somebody held a lock of the map for too long.
     MapBusy {
         /// The map.
         map: MapId,

@@ -95,7 +95,9 @@ fn warning(counter: &Counter) -> Warning<'_> {
             position,
         },
         Counter::MapBusy { position, .. } => {
-            plain("an update of a map was lost: the kernel was busy with the map, or short of memory".into(), position)
+            let text = "an entry of a map was lost: the kernel had no memory at hand for it, or was busy with the map. The memory of a smaller \
+                        map, e.g. `let @a = hash(500)`, is set aside beforehand";
+            plain(text.into(), position)
         }
         Counter::DivideByZero { position } => plain(
             "Divide or modulo by 0 detected. This can lead to unexpected results. 1 is being used as the result.".into(),
@@ -134,7 +136,11 @@ fn summary_line(counter: &Counter, total: u64, manifest: &Manifest) -> Option<St
             format!("{} of @{} lost at {position}: the map was full", plural(total, "update"), map_name(manifest, *map))
         }
         Counter::MapBusy { map, position } => {
-            format!("{} of @{} lost at {position}: the map was busy", plural(total, "update"), map_name(manifest, *map))
+            format!(
+                "{} of @{} lost at {position}: no memory, or busy",
+                plural(total, "update"),
+                map_name(manifest, *map)
+            )
         }
         Counter::Missed { probe } => {
             format!("{} of {probe} missed: the script was still busy with another", plural(total, "run"))
