@@ -306,9 +306,8 @@ pub enum Counter {
         /// The script's position, `file:line:col`.
         position: String,
     },
-    /// Updates of a map that failed otherwise: a large map has no memory set aside for its entries, and the kernel had none at hand; or
-    /// somebody held a lock of the map for too long.
-    MapBusy {
+    /// Updates of a large map, which has no memory set aside for its entries, that found the kernel without memory at hand.
+    NoMemory {
         /// The map.
         map: MapId,
         /// The script's position.

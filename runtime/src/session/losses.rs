@@ -94,8 +94,8 @@ fn warning(counter: &Counter) -> Warning<'_> {
             helper: Some(("map_update_elem", -libc::E2BIG)),
             position,
         },
-        Counter::MapBusy { position, .. } => {
-            let text = "an entry of a map was lost: the kernel had no memory at hand for it, or was busy with the map. The memory of a smaller \
+        Counter::NoMemory { position, .. } => {
+            let text = "an entry of a map was lost: the kernel had no memory at hand for it. The memory of a smaller \
                         map, e.g. `let @a = hash(500)`, is set aside beforehand";
             plain(text.into(), position)
         }
@@ -135,9 +135,9 @@ fn summary_line(counter: &Counter, total: u64, manifest: &Manifest) -> Option<St
         Counter::MapFull { map, position } => {
             format!("{} of @{} lost at {position}: the map was full", plural(total, "update"), map_name(manifest, *map))
         }
-        Counter::MapBusy { map, position } => {
+        Counter::NoMemory { map, position } => {
             format!(
-                "{} of @{} lost at {position}: no memory, or busy",
+                "{} of @{} lost at {position}: no memory was at hand",
                 plural(total, "update"),
                 map_name(manifest, *map)
             )
