@@ -25,6 +25,9 @@ pub(crate) fn starts_declaration(word: &str, after: &str) -> bool {
         && after.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '{')
 }
 
+/// All macros are kept for the tokens before so many `#undef`s of a declaration; headers have one or two in it.
+const MOST_COPIES: usize = 16;
+
 /// What was read of a declaration.
 struct Raw<'t> {
     toks: Vec<Located<'t>>,
@@ -102,7 +105,8 @@ impl<'p, 't, 'h> Declarations<'p, 't, 'h> {
                     continue;
                 }
                 Some(Tok::Hash) => {
-                    if !toks.is_empty() && matches!(self.next(r), Some((Some(Tok::Ident("undef")), ..))) {
+                    let undefines = matches!(self.next(r), Some((Some(Tok::Ident("undef")), ..)));
+                    if undefines && !toks.is_empty() && before.len() < MOST_COPIES {
                         before.push((toks.len(), self.cpp.macros().clone()));
                     }
                     pos = self.cpp.directive(self.text, l, sinks).max(r);

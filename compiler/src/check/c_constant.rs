@@ -22,7 +22,7 @@ impl Checker<'_> {
         let number = evaluate(e, &mut Known { checker: self, enumerators });
         let fitting = number.as_ref().ok().and_then(|number| fit(number.value));
         if fitting.is_none() && self.diagnostics.len() == said {
-            let why = number.map_or_else(|why| why, |number| format!("{} is none that it can be", number.value));
+            let why = number.map_or_else(|why| why, |number| format!("it cannot be {}", number.value));
             self.error(code, format!("{what} is a constant"), e.span).label(why);
         }
         fitting

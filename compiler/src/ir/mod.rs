@@ -525,6 +525,13 @@ pub mod helpers {
 
     use super::Helper;
 
+    /// What helpers of maps return where there is no such entry.
+    pub const ENOENT: i64 = -2;
+    /// Where the map is full.
+    pub const E2BIG: i64 = -7;
+    /// Where an entry was to be made that is there already.
+    pub const EEXIST: i64 = -17;
+
     /// What the optimiser may assume of a call.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Effect {

@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::helpers::{self, E2BIG, EEXIST, ENOENT};
 use super::interp::{Host, InterpError, Memory};
-use super::{Helper, Module, helpers};
+use super::{Helper, Module};
 
-/// Flags of an update, and errors.
+/// Flags of an update.
 const NO_EXIST: u64 = 1;
 const EXIST: u64 = 2;
-const EEXIST: i64 = -17;
-const ENOENT: i64 = -2;
-const E2BIG: i64 = -7;
 
 /// The hash maps of a module.
 #[derive(Debug)]

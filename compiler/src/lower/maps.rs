@@ -140,8 +140,6 @@ impl FnLower<'_, '_> {
 
     /// Updates; a failure is counted: of a full map, or of one without memory set aside where the kernel has none at hand.
     pub(super) fn update(&mut self, map: MapId, key: Value, value: Value, flags: i64) {
-        const E2BIG: i64 = -7;
-        const EEXIST: i64 = -17;
         let handle = self.b.map(map);
         let flags_value = self.b.iconst(flags);
         let result = self.b.call(helpers::MAP_UPDATE_ELEM, &[handle, key, value, flags_value]);
@@ -151,13 +149,13 @@ impl FnLower<'_, '_> {
         if flags == NOEXIST {
             // Somebody else made the entry in between: that is no loss.
             let counted = self.b.block();
-            self.b.branch_imm(Cond::Eq, result, EEXIST, on, counted);
+            self.b.branch_imm(Cond::Eq, result, helpers::EEXIST, on, counted);
             self.b.enter(counted);
         }
         let position = self.position();
         if self.m.module.maps.get(map).is_some_and(|def| def.flags & super::NO_PREALLOC != 0) {
             let (full, otherwise) = (self.b.block(), self.b.block());
-            self.b.branch_imm(Cond::Eq, result, E2BIG, full, otherwise);
+            self.b.branch_imm(Cond::Eq, result, helpers::E2BIG, full, otherwise);
             self.b.enter(otherwise);
             self.count(Counter::NoMemory { map, position: position.clone() });
             self.b.jump(on);

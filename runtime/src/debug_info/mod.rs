@@ -30,6 +30,12 @@ type Dwarf<'a> = gimli::Dwarf<Slice<'a>>;
 type Unit<'a> = gimli::Unit<Slice<'a>>;
 type Entry<'a> = DebuggingInformationEntry<Slice<'a>>;
 
+/// With what the compiler of Go begins the name that it leaves in a unit; its release and switches follow.
+const GO_COMPILER: &str = "Go cmd/compile ";
+
+/// Its switch for the convention that hands arguments over in registers. It is named although it is always on nowadays.
+const GO_REGISTERS: &str = "regabi";
+
 /// Units of one file that are looked at.
 const MOST_UNITS: usize = 1 << 17;
 
@@ -178,12 +184,6 @@ impl DebugInfo {
         types.named(&dwarf, place, kinds, name)
     }
 }
-
-/// With what the compiler of Go begins the name that it leaves in a unit; its release and switches follow.
-const GO_COMPILER: &str = "Go cmd/compile ";
-
-/// Its switch for the convention that hands arguments over in registers. It is named although it is always on nowadays.
-const GO_REGISTERS: &str = "regabi";
 
 /// What a file has; where it has something that is not read, the user learns why.
 pub fn or_warn(path: &str, found: Result<Option<DebugInfo>, Unreadable>) -> Option<DebugInfo> {

@@ -28,7 +28,7 @@ pub fn opaque(module: &mut Module) {
     }
 }
 
-/// Sections of the programs whose context holds no addresses that the verifier knows.
+/// Sections of the programs whose context holds no addresses that the verifier knows, of those that kernels before 6.5 have.
 const NUMBERS: &[&str] = &[
     "kprobe",
     "kretprobe",

@@ -1,21 +1,21 @@
 //! Listings: what could be probed (`-l PATTERN`), with arguments (`-lv`), and types (`-l 'struct task*'`). The text is that of
 //! bpftrace 0.27. Written line by line, so that a reader that has seen enough ends it: a closed pipe is no error.
 
+mod binary;
+
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use tapline_compiler::probes::{fentry, has_wildcard, iter, rawtracepoint};
+use tapline_compiler::probes::{fentry, iter, rawtracepoint};
 use tapline_compiler::program::{Attach, ProbeDesc};
-use tapline_compiler::target::{
-    Feature, Glob, LANGUAGES, ProbeSource, Target, TargetError, function_at, program_types,
-};
-use tapline_compiler::types::btf::print::{definition, plain_name, type_name};
+use tapline_compiler::target::{Feature, Glob, ProbeSource, Target, TargetError, program_types};
+use tapline_compiler::types::btf::print::{definition, type_name};
 use tapline_compiler::types::btf::{Btf, BtfType, KindSet, TypeId};
 
+use super::System;
 use super::functions::Function;
-use super::{System, binaries};
-use crate::symbols::elf::{ElfError, ElfSymbols};
+use crate::symbols::elf::ElfError;
 
 /// Why a listing ended early.
 #[derive(Debug)]
@@ -90,10 +90,6 @@ struct Row {
 }
 
 const UNITS: &[&str] = &["hz:", "ms:", "s:", "us:"];
-
-/// Functions of a program whose types are asked for at first; each time twice as many, so that the first lines come at once and all of
-/// them in little more time than the last answer takes.
-const FIRST_BATCH: usize = 16;
 
 /// In the order in which they are listed.
 const ROWS: &[Row] = &[
@@ -474,75 +470,6 @@ impl Lister<'_> {
         Ok(())
     }
 
-    fn binary(&mut self, provider: &str, rest: &str) -> Result<(), ListError> {
-        let in_language = LANGUAGES.into_iter().find_map(|language| {
-            let (path, function) = rest.split_once(&format!(":{language}"))?;
-            Some((path, language, function))
-        });
-        let (path, language, function) = in_language.unwrap_or_else(|| {
-            let (path, function) = rest.rsplit_once(':').unwrap_or((rest, "*"));
-            (path, "", function)
-        });
-        for path in files(path)? {
-            let symbols = match ElfSymbols::load(&path) {
-                Ok(symbols) => symbols,
-                // Not every file that a wildcard meets is a program.
-                Err(_) if has_wildcard(rest.split(':').next().unwrap_or_default()) => continue,
-                Err(error) => return Err(ListError::Binary(path, error)),
-            };
-            let pattern = format!("{language}{}", function.trim_matches('"'));
-            let functions = binaries::functions(&symbols, &pattern);
-            let (mut rest, mut size) = (functions.as_slice(), FIRST_BATCH);
-            while !rest.is_empty() {
-                let (batch, later) = rest.split_at(size.min(rest.len()));
-                (rest, size) = (later, size.saturating_mul(2));
-                let offsets: Vec<u64> = batch.iter().map(|found| found.offset).collect();
-                let wanted = path.to_str().filter(|_| self.verbose && provider == "uprobe");
-                let types = wanted.and_then(|path| self.system.types_of_functions(path, &offsets));
-                for found in batch {
-                    self.line(&format!("{provider}:{}:{language}{}", path.display(), found.name))?;
-                    if let Some(btf) = &types {
-                        self.user_arguments(btf, found.offset)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The parameters of a user function.
-    fn user_arguments(&mut self, btf: &Btf, offset: u64) -> Result<(), ListError> {
-        let Some(proto) = btf.function(&function_at(offset)) else { return Ok(()) };
-        for param in proto.params() {
-            self.argument(&format!("{} {}", plain_name(btf, param.ty), param.name))?;
-        }
-        Ok(())
-    }
-
-    fn usdt(&mut self, rest: &str) -> Result<(), ListError> {
-        let mut parts = rest.split(':');
-        let file = parts.next().unwrap_or_default();
-        let (provider, name) = match (parts.next(), parts.next()) {
-            (Some(provider), Some(name)) => (provider, name),
-            (Some(name), None) => ("*", name),
-            _ => ("*", "*"),
-        };
-        let (provider, name) = (Glob::new(provider), Glob::new(name));
-        for path in files(file)? {
-            let probes = match super::usdt::load(&path) {
-                Ok(probes) => probes,
-                Err(_) if has_wildcard(file) => continue,
-                Err(error) => return Err(ListError::Binary(path, error)),
-            };
-            let matching = probes.iter().filter(|probe| provider.matches(&probe.provider) && name.matches(&probe.name));
-            let names: BTreeSet<String> = matching.map(|probe| format!("{}:{}", probe.provider, probe.name)).collect();
-            for name in names {
-                self.line(&format!("usdt:{}:{name}", path.display()))?;
-            }
-        }
-        Ok(())
-    }
-
     fn types(&mut self, word: &str, kinds: KindSet, pattern: &str) -> Result<(), ListError> {
         let glob = Glob::new(pattern.trim_end_matches([',', ';']));
         let mut listed = BTreeSet::new();
@@ -596,12 +523,6 @@ impl Lister<'_> {
             _ => Ok(()),
         }
     }
-}
-
-/// The files that a name or a path with wildcards stands for.
-fn files(name: &str) -> Result<Vec<PathBuf>, ListError> {
-    let found = if has_wildcard(name) { binaries::matching(name) } else { binaries::find(name).into_iter().collect() };
-    if found.is_empty() { Err(ListError::NoBinary(name.to_owned())) } else { Ok(found) }
 }
 
 /// Declarations of the fields in a tracepoint's format, those that all events have left out.
