@@ -6,6 +6,26 @@ use crate::program::{Aggregate, MapId, linear_buckets, log2_buckets};
 use crate::typed::{BinOp, Expr, ExprKind};
 use crate::types::Type;
 
+/// The upper six bits of its products with 2^1 - 1, 2^2 - 1, … 2^64 - 1 are all different.
+const DE_BRUIJN: u64 = 0x03f7_9d71_b4cb_0a89;
+
+/// Position of the highest set bit by the upper six bits of the product of [`DE_BRUIJN`] and the number whose bits
+/// from there down are all set.
+const HIGHEST_BITS: [u8; 64] = {
+    let mut table = [0; 64];
+    let mut bit = 0;
+    while bit < 64 {
+        let ones = u64::MAX >> (63 - bit);
+        let index = (ones.wrapping_mul(DE_BRUIJN) >> 58) as usize;
+        #[allow(clippy::indexing_slicing)] // While compiling: six bits are below 64.
+        {
+            table[index] = bit;
+        }
+        bit += 1;
+    }
+    table
+};
+
 impl FnLower<'_, '_> {
     /// `@m[key] = hist(value)` and its kind. The copy belongs to this CPU, so plain loads and stores do.
     pub(super) fn fold(&mut self, map: MapId, key: Option<&Expr>, value: Option<&Expr>) {
@@ -82,25 +102,13 @@ impl FnLower<'_, '_> {
         self.add_at(at, 0, one);
     }
 
-    /// Bucket of a power-of-two histogram, as `program::log2_buckets` numbers them.
+    /// Bucket of a power-of-two histogram, as `program::log2_buckets` numbers them, without a branch: the verifier
+    /// walks through the code that follows once, not once for each way through the computation.
     fn log2_bucket(&mut self, value: Value, bits: u8) -> Value {
         let bits = i64::from(bits.min(5));
-        let result = self.b.variable();
-        let (negative, rest, small, large, end) =
-            (self.b.block(), self.b.block(), self.b.block(), self.b.block(), self.b.block());
-        self.b.branch_imm(Cond::SLt, value, 0, negative, rest);
-        self.b.enter(negative);
-        let zero = self.b.iconst(0);
-        self.b.set(result, zero);
-        self.b.jump(end);
-        self.b.enter(rest);
-        self.b.branch_imm(Cond::ULt, value, 1 << bits, small, large);
-        self.b.enter(small);
-        let bucket = self.b.bin_imm(Ir::Add, value, 1);
-        self.b.set(result, bucket);
-        self.b.jump(end);
-        self.b.enter(large);
-        let exponent = self.highest_bit(value);
+        // n below 2^bits belongs to bucket 1 + n: the formula says so when e is `bits` for it.
+        let at_least = self.b.bin_imm(Ir::Or, value, 1 << bits);
+        let exponent = self.highest_bit(at_least);
         // 1 + ((e - bits + 1) << bits) + ((n >> (e - bits)) - 2^bits)
         let shift = self.b.bin_imm(Ir::Add, exponent, -bits);
         let group = self.b.bin_imm(Ir::Add, shift, 1);
@@ -108,31 +116,26 @@ impl FnLower<'_, '_> {
         let sub = self.b.bin(Ir::LShr, value, shift);
         let bucket = self.b.bin(Ir::Add, group, sub);
         let bucket = self.b.bin_imm(Ir::Add, bucket, 1 - (1 << bits));
-        self.b.set(result, bucket);
-        self.join(end);
-        self.b.get(result)
+        // What is below zero goes to bucket 0.
+        let sign = self.b.bin_imm(Ir::AShr, value, 63);
+        let kept = self.b.bin_imm(Ir::Xor, sign, -1);
+        self.b.bin(Ir::And, bucket, kept)
     }
 
-    /// Position of the highest set bit of a value that is not zero: binary search, since BPF has no such instruction.
+    /// Position of the highest set bit of a value that is not zero, from [`HIGHEST_BITS`]: BPF has no such instruction.
     fn highest_bit(&mut self, value: Value) -> Value {
-        let (rest, position) = (self.b.variable(), self.b.variable());
-        self.b.set(rest, value);
-        let zero = self.b.iconst(0);
-        self.b.set(position, zero);
-        for step in [32, 16, 8, 4, 2, 1] {
-            let (high, next) = (self.b.block(), self.b.block());
-            let now = self.b.get(rest);
-            let bound = self.b.iconst(1 << step);
-            self.b.branch(Cond::UGe, now, bound, high, next);
-            self.b.enter(high);
-            let shifted = self.b.bin_imm(Ir::LShr, now, step);
-            self.b.set(rest, shifted);
-            let at = self.b.get(position);
-            let at = self.b.bin_imm(Ir::Add, at, step);
-            self.b.set(position, at);
-            self.join(next);
+        let mut ones = value;
+        for step in [1, 2, 4, 8, 16, 32] {
+            let shifted = self.b.bin_imm(Ir::LShr, ones, step);
+            ones = self.b.bin(Ir::Or, ones, shifted);
         }
-        self.b.get(position)
+        let factor = self.b.iconst(DE_BRUIJN as i64);
+        let product = self.b.bin(Ir::Mul, ones, factor);
+        let index = self.b.bin_imm(Ir::LShr, product, 58);
+        let table = self.m.rodata(&HIGHEST_BITS, 8);
+        let table = self.b.rodata(table);
+        let at = self.b.bin(Ir::Add, table, index);
+        self.b.load(Width::W1, at, 0)
     }
 
     /// 0 below min, then one bucket a step, the last at and above max.
