@@ -69,6 +69,8 @@ pub struct Run {
     pub options: Vec<String>,
     /// Words after the script.
     pub args: Vec<String>,
+    /// The words for the program that the tool makes of the script, when that is run and not the tool.
+    pub standalone: Option<Vec<String>>,
     /// Added to the environment.
     pub env: Vec<(String, String)>,
     /// Standard input, line by line.
@@ -105,6 +107,7 @@ impl Run {
             script: Script::File,
             options: Vec::new(),
             args: Vec::new(),
+            standalone: None,
             env: Vec::new(),
             stdin: Vec::new(),
             files: Vec::new(),
@@ -359,6 +362,7 @@ fn set(run: &mut Run, key: &str, value: &str) -> Result<(), String> {
         }
         "options" => run.options = words(value)?,
         "args" => run.args = words(value)?,
+        "standalone" => run.standalone = Some(words(value)?),
         "env" => {
             let (name, value) = value.split_once('=').ok_or_else(|| "@env wants NAME=VALUE".to_owned())?;
             run.env.push((name.to_owned(), value.to_owned()));

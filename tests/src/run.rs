@@ -284,6 +284,9 @@ fn command(
     let body = substitute(&case.body, truth);
     let mut input = None;
     let mut command = Command::new(&tool.path);
+    if run.standalone.is_some() {
+        command.args(["--aot", STANDALONE]);
+    }
     command.args(run.options.iter().map(|word| substitute(word, truth)));
     match run.script {
         Script::None => {}
@@ -305,8 +308,12 @@ fn command(
     if !run.stdin.is_empty() {
         input = Some(run.stdin.join("\n") + "\n");
     }
+    command.args(run.args.iter().map(|word| substitute(word, truth)));
+    if let Some(words) = &run.standalone {
+        command = standalone(command, input.take().as_deref(), scratch)?;
+        command.args(words);
+    }
     command
-        .args(run.args.iter().map(|word| substitute(word, truth)))
         .envs(run.env.iter().map(|(name, value)| (name, substitute(value, truth))))
         .env(ATTACHED, "1")
         .current_dir(&scratch.0)
@@ -315,6 +322,29 @@ fn command(
         .stderr(Stdio::piped())
         .process_group(0);
     Ok((command, input))
+}
+
+/// The program that the tool makes of a script.
+const STANDALONE: &str = "standalone";
+
+/// Has the tool make a program of the script, and takes away what the script was made of.
+fn standalone(mut tool: Command, input: Option<&str>, scratch: &Scratch) -> Result<Command, String> {
+    let path = scratch.0.join(STANDALONE);
+    tool.current_dir(&scratch.0).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = tool.spawn().map_err(|error| format!("cannot start the tool: {error}"))?;
+    if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(format!("no program was made:\n{}", String::from_utf8_lossy(&output.stderr)));
+    }
+    for entry in std::fs::read_dir(&scratch.0).map_err(|error| error.to_string())?.flatten() {
+        if entry.path() != path {
+            let _ = std::fs::remove_file(entry.path()).or_else(|_| std::fs::remove_dir_all(entry.path()));
+        }
+    }
+    Ok(Command::new(path))
 }
 
 /// Waits until `done` says so or the tool has ended; false when the time is over.
@@ -351,7 +381,7 @@ pub fn emit_object(case: &Case, run: &Run, tool: &Tool, object: &Path) -> Result
     for (name, path) in folders {
         truth.insert(name.to_owned(), path.to_string_lossy().into_owned());
     }
-    let mut run = run.clone();
+    let mut run = Run { standalone: None, ..run.clone() };
     run.options.splice(0..0, ["--emit-elf".to_owned(), object.to_string_lossy().into_owned(), "--dry-run".to_owned()]);
     let (mut command, input) = command(case, &run, tool, &scratch, &truth)?;
     let mut child = command.spawn().map_err(|error| format!("cannot start {}: {error}", tool.path.display()))?;

@@ -58,13 +58,14 @@ impl<'a> Substitute<'a> {
             if self.options.contains_key(name) {
                 continue;
             }
-            let mut d = Diagnostic::error("unknown-option", format!("the script has no option `--{name}`"), None);
+            let mut d =
+                Diagnostic::error("unknown-option", format!("the script has no option `{}`", option(name)), None);
             if let Some(close) = crate::similar::closest(name, self.options.keys().map(String::as_str)) {
-                d = d.help(format!("did you mean `--{close}`?"));
+                d = d.help(format!("did you mean `{}`?", option(close)));
             } else if self.options.is_empty() {
                 d = d.note("it takes no named options");
             } else {
-                let all: Vec<String> = self.options.keys().map(|o| format!("--{o}")).collect();
+                let all: Vec<String> = self.options.keys().map(|name| option(name)).collect();
                 d = d.note(format!("its options are: {}", all.join(", ")));
             }
             self.diagnostics.push(d);
@@ -349,4 +350,9 @@ pub(super) fn split_parts(text: &str, span: Span) -> Vec<Spanned<String>> {
         }
     }
     parts.into_iter().map(|node| Spanned { node, span }).collect()
+}
+
+/// An option as one writes it: `-t`, `--top`.
+fn option(name: &str) -> String {
+    format!("{}{name}", if name.chars().count() == 1 { "-" } else { "--" })
 }

@@ -147,6 +147,7 @@ fn named_options() {
         (("bb", Some("2")), "the option `--bb` expects true or false"),
         (("cc", None), "the option `--cc` expects a value"),
         (("ee", None), "the script has no option `--ee`"),
+        (("e", None), "the script has no option `-e`"),
     ] {
         assert_eq!(messages(&run_with(text, &named(&[given])).1), [message], "{given:?}");
     }

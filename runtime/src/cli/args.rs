@@ -2,16 +2,19 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use regex_lite::Regex;
+use serde::{Deserialize, Serialize};
 
 use tapline_compiler::target::Feature;
 
 use crate::session::run::Buffering;
 use crate::session::trials::Purpose;
 
+use super::standalone::Carried;
 use super::tools;
 
 /// What is to be done.
@@ -23,6 +26,8 @@ pub enum Mode {
     List,
     /// Format a script.
     Format,
+    /// Write a program that carries a script.
+    Standalone,
     /// Say what the system offers.
     Info,
     /// List the tools.
@@ -40,6 +45,8 @@ pub enum Source {
     Stdin,
     /// One of [`tools::TOOLS`].
     Tool(String),
+    /// What the program carries (`--aot`).
+    Carried(Rc<Carried>),
     /// None was named.
     Missing,
 }
@@ -99,6 +106,10 @@ pub struct Cli {
     pub dry_run: bool,
     /// `--emit-elf`.
     pub emit_elf: Option<PathBuf>,
+    /// `--aot`.
+    pub standalone: Option<PathBuf>,
+    /// The command line that this was, without the program's name.
+    pub words: Words,
     /// `--debuginfo`.
     pub debug_folders: Vec<PathBuf>,
     /// `--traceable-functions`.
@@ -136,7 +147,6 @@ const WITHOUT_MEANING: &[(&str, bool, &str)] = &[
     ("emit-llvm", true, "tapline has its own compiler: there is no LLVM IR; -d ir prints its intermediate code"),
     ("usdt-file-activation", false, "semaphores are always activated by file"),
     ("btf", false, "types always come from BTF"),
-    ("aot", true, "--emit-elf writes the compiled object"),
 ];
 
 /// What `--no-feature` can leave out.
@@ -265,6 +275,7 @@ fn command() -> Command {
                 .help("Print a stage of the compiler: ast, expand, types, ir, bpf, object, verifier or all"),
         )
         .arg(value("emit-elf", "FILE", "Write the compiled object to a file, and do not run it"))
+        .arg(value("aot", "FILE", "Write a program that runs the script on its own, and do not run it"))
         .arg(flag("fmt", "Print the script in standard form"))
         .arg(flag("info", "Say what this system offers"))
         .arg(flag("version", "Print the version").short('V'))
@@ -294,8 +305,9 @@ pub fn reference() -> Vec<(String, String)> {
     options.chain(others).collect()
 }
 
-/// Understands a command line, the program's name first.
-pub fn parse(argv: Vec<OsString>) -> Parsed {
+/// Understands a command line, the program's name first. The words of a program that carries a script come after those that it
+/// was made with.
+pub fn parse(argv: Vec<OsString>, carried: Option<Carried>) -> Parsed {
     let mut argv = argv.into_iter();
     let name = argv.next().unwrap_or_default();
     let as_bpftrace = Path::new(&name).file_name().is_some_and(|n| n == "bpftrace");
@@ -308,10 +320,15 @@ pub fn parse(argv: Vec<OsString>) -> Parsed {
             }
         }
     }
-    split_shebang(&mut words);
     let command = command();
-    let (ours, scripts) = split_at_script(&command, words, as_bpftrace);
-    let matches = match command.try_get_matches_from(std::iter::once("tapline".to_owned()).chain(ours)) {
+    let words = if let Some(carried) = &carried {
+        carried.words.clone().followed_by(&command, words)
+    } else {
+        split_shebang(&mut words);
+        Words::split(&command, words, !as_bpftrace)
+    };
+    let ours = words.ours.iter().map(String::as_str);
+    let matches = match command.try_get_matches_from(std::iter::once("tapline").chain(ours)) {
         Ok(matches) => matches,
         Err(e) if e.kind() == ErrorKind::DisplayHelp => return Parsed::Say(e.to_string()),
         Err(e) => return Parsed::Wrong(e.to_string()),
@@ -319,7 +336,7 @@ pub fn parse(argv: Vec<OsString>) -> Parsed {
     if matches.get_flag("version") {
         return Parsed::Say(version(as_bpftrace));
     }
-    match understand(&matches, scripts, as_bpftrace) {
+    match understand(&matches, words, carried, as_bpftrace) {
         Ok(cli) => Parsed::Run(Box::new(cli)),
         Err(why) => Parsed::Wrong(format!("ERROR: {why}\n")),
     }
@@ -339,72 +356,110 @@ fn split_shebang(words: &mut Vec<String>) {
     }
 }
 
-/// Words that belong to the script alone: everything after the name of a tool, or after `--`.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct ScriptWords {
-    tool: Option<String>,
-    words: Vec<String>,
+/// The words of a command line, by whom they are for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Words {
+    /// Options, the script's file, and its parameters.
+    pub ours: Vec<String>,
+    /// The tool that is run.
+    pub tool: Option<String>,
+    /// For the script alone: what follows the name of a tool, or `--`.
+    pub script: Vec<String>,
 }
 
-fn split_at_script(command: &Command, words: Vec<String>, as_bpftrace: bool) -> (Vec<String>, ScriptWords) {
-    let takes_value = |word: &str| {
-        let (long, short) = match word.strip_prefix("--") {
-            Some(long) => (Some(long), None),
-            // Of several short options in one word, only the last can take the next word.
-            None => (None, word.chars().next_back()),
-        };
-        let found = command.get_arguments().find(|a| match (long, short) {
-            (Some(long), _) => a.get_long() == Some(long),
-            (None, short) => a.get_short() == short,
-        });
-        let starts_with_value_option = short.is_some_and(|last| {
-            word.chars()
-                .skip(1)
-                .take_while(|c| *c != last)
-                .any(|c| command.get_arguments().any(|a| a.get_short() == Some(c) && a.get_action().takes_values()))
-        });
-        !starts_with_value_option && found.is_some_and(|a| a.get_action().takes_values())
-    };
-    let mut ours = Vec::new();
-    let mut rest = words.into_iter();
-    let mut has_script = false;
-    while let Some(word) = rest.next() {
-        if word == "--" {
-            return (ours, ScriptWords { tool: None, words: rest.collect() });
-        }
-        if word.starts_with('-') && word != "-" {
-            has_script |= word.starts_with("-e") || word == "-l" || word == "-lv" || word == "--list";
-            let wants_more = !word.contains('=') && takes_value(&word);
-            ours.push(word);
-            if wants_more {
-                ours.extend(rest.next());
+impl Words {
+    fn split(command: &Command, words: Vec<String>, with_tools: bool) -> Self {
+        let mut ours = Vec::new();
+        let mut rest = words.into_iter();
+        let mut has_script = false;
+        while let Some(word) = rest.next() {
+            if word == "--" {
+                return Self { ours, tool: None, script: rest.collect() };
             }
-            continue;
+            if word.starts_with('-') && word != "-" {
+                has_script |= word.starts_with("-e") || word == "-l" || word == "-lv" || word == "--list";
+                let wants_more = !word.contains('=') && takes_value(command, &word);
+                ours.push(word);
+                if wants_more {
+                    ours.extend(rest.next());
+                }
+                continue;
+            }
+            let is_tool = with_tools && !has_script && (tools::find(&word).is_some() || word == "tools");
+            if is_tool && !Path::new(&word).is_file() {
+                return Self { ours, tool: Some(word), script: Vec::new() }.for_tool(rest);
+            }
+            has_script = true;
+            ours.push(word);
         }
-        let is_tool = !as_bpftrace && !has_script && (tools::find(&word).is_some() || word == "tools");
-        if is_tool && !Path::new(&word).is_file() {
-            let words = rest.filter(|w| w != "--").collect();
-            return (ours, ScriptWords { tool: Some(word), words });
-        }
-        has_script = true;
-        ours.push(word);
+        Self { ours, ..Self::default() }
     }
-    (ours, ScriptWords::default())
+
+    fn for_tool(mut self, words: impl Iterator<Item = String>) -> Self {
+        self.script.extend(words.filter(|word| word != "--"));
+        self
+    }
+
+    /// Those that a program was made with, then those that it is run with.
+    fn followed_by(mut self, command: &Command, words: Vec<String>) -> Self {
+        if self.tool.is_some() {
+            return self.for_tool(words.into_iter());
+        }
+        let more = Self::split(command, words, false);
+        self.ours.extend(more.ours);
+        self.script.extend(more.script);
+        self
+    }
+
+    /// Without an option that has a value.
+    #[must_use]
+    pub fn without(mut self, option: &str) -> Self {
+        let with_value = format!("{option}=");
+        let mut rest = std::mem::take(&mut self.ours).into_iter();
+        while let Some(word) = rest.next() {
+            if word == option {
+                rest.next();
+            } else if !word.starts_with(&with_value) {
+                self.ours.push(word);
+            }
+        }
+        self
+    }
 }
 
-fn understand(matches: &ArgMatches, script: ScriptWords, as_bpftrace: bool) -> Result<Cli, String> {
+/// Whether the word after this option is its value.
+fn takes_value(command: &Command, word: &str) -> bool {
+    let (long, short) = match word.strip_prefix("--") {
+        Some(long) => (Some(long), None),
+        // Of several short options in one word, only the last can take the next word.
+        None => (None, word.chars().next_back()),
+    };
+    let found = command.get_arguments().find(|a| match (long, short) {
+        (Some(long), _) => a.get_long() == Some(long),
+        (None, short) => a.get_short() == short,
+    });
+    let starts_with_value_option = short.is_some_and(|last| {
+        word.chars()
+            .skip(1)
+            .take_while(|c| *c != last)
+            .any(|c| command.get_arguments().any(|a| a.get_short() == Some(c) && a.get_action().takes_values()))
+    });
+    !starts_with_value_option && found.is_some_and(|a| a.get_action().takes_values())
+}
+
+fn understand(matches: &ArgMatches, words: Words, carried: Option<Carried>, as_bpftrace: bool) -> Result<Cli, String> {
     let text = |id: &str| matches.get_one::<String>(id).cloned();
     let texts = |id: &str| matches.get_many::<String>(id).into_iter().flatten().cloned().collect::<Vec<_>>();
     let list = matches.get_flag("list");
     let mut positional = texts("words").into_iter();
     let mut pattern = String::new();
-    let source = if let Some(tool) = script.tool.clone().filter(|t| t != "tools") {
+    let mut source = if let Some(tool) = words.tool.clone().filter(|t| t != "tools") {
         Source::Tool(tool)
     } else if let Some(program) = text("program") {
         Source::Inline(program)
     } else {
         match positional.next() {
-            Some(word) if list && !Path::new(&word).is_file() => {
+            Some(word) if list && carried.is_none() && !Path::new(&word).is_file() => {
                 pattern = word;
                 Source::Missing
             }
@@ -413,6 +468,9 @@ fn understand(matches: &ArgMatches, script: ScriptWords, as_bpftrace: bool) -> R
             None => Source::Missing,
         }
     };
+    if let Some(carried) = carried {
+        source = Source::Carried(Rc::new(carried));
+    }
     let mut cli = Cli {
         mode: Mode::Run,
         source,
@@ -447,6 +505,8 @@ fn understand(matches: &ArgMatches, script: ScriptWords, as_bpftrace: bool) -> R
         stages: texts("stage"),
         dry_run: matches.get_flag("dry-run"),
         emit_elf: text("emit-elf").map(PathBuf::from),
+        standalone: text("aot").map(PathBuf::from),
+        words,
         debug_folders: texts("debuginfo").iter().flat_map(std::env::split_paths).collect(),
         traceable_functions: text("traceable-functions").map(PathBuf::from),
         purpose: purpose(matches)?,
@@ -462,7 +522,7 @@ fn understand(matches: &ArgMatches, script: ScriptWords, as_bpftrace: bool) -> R
     if cli.pid.is_some() && cli.command.is_some() {
         return Err("-p and -c: follow either a process that runs or a command".into());
     }
-    for word in script.words {
+    for word in cli.words.script.clone() {
         match word.strip_prefix('-').map(|w| w.strip_prefix('-').unwrap_or(w)) {
             Some(option) if !option.is_empty() && !option.starts_with(|c: char| c.is_ascii_digit()) => {
                 let (name, value) = match option.split_once('=') {
@@ -480,7 +540,7 @@ fn understand(matches: &ArgMatches, script: ScriptWords, as_bpftrace: bool) -> R
             cli.without_meaning.push((name, reason));
         }
     }
-    cli.mode = if script.tool.as_deref() == Some("tools") {
+    cli.mode = if cli.words.tool.as_deref() == Some("tools") {
         Mode::Tools
     } else if matches.get_flag("info") {
         Mode::Info
@@ -490,6 +550,8 @@ fn understand(matches: &ArgMatches, script: ScriptWords, as_bpftrace: bool) -> R
         Mode::Format
     } else if cli.source == Source::Missing {
         return Err("no script: name a file, a tool, or give a program with -e (see --help)".into());
+    } else if cli.standalone.is_some() {
+        Mode::Standalone
     } else {
         Mode::Run
     };
@@ -507,7 +569,7 @@ mod tests {
 
     fn named(name: &str, words: &[&str]) -> Cli {
         let argv = std::iter::once(name).chain(words.iter().copied()).map(OsString::from).collect();
-        match parse(argv) {
+        match parse(argv, None) {
             Parsed::Run(cli) => *cli,
             other => panic!("{other:?}"),
         }
@@ -565,7 +627,7 @@ mod tests {
     fn mistakes() {
         let wrong = |words: &[&str]| {
             let argv = std::iter::once("tapline").chain(words.iter().copied()).map(OsString::from).collect();
-            match parse(argv) {
+            match parse(argv, None) {
                 Parsed::Wrong(text) => text,
                 other => panic!("{other:?}"),
             }

@@ -6,6 +6,7 @@ pub mod args;
 pub mod info;
 pub mod privilege;
 pub mod script;
+pub mod standalone;
 pub mod tools;
 mod words;
 
@@ -19,7 +20,14 @@ pub const FAILURE: i32 = 1;
 
 /// Runs the command; the result is the exit status.
 pub fn main(argv: Vec<OsString>) -> i32 {
-    let cli = match args::parse(argv) {
+    let carried = match standalone::carried() {
+        Ok(carried) => carried,
+        Err(e) => {
+            eprintln!("ERROR: the script that this program carries is damaged: {e}");
+            return FAILURE;
+        }
+    };
+    let cli = match args::parse(argv, carried) {
         Parsed::Run(cli) => cli,
         Parsed::Say(text) => {
             // A reader that closes early has what it wanted.
@@ -36,6 +44,7 @@ pub fn main(argv: Vec<OsString>) -> i32 {
         Mode::Info => say(&info::text(&cli)),
         Mode::List => script::list(&cli),
         Mode::Format => script::format(&cli),
+        Mode::Standalone => script::standalone(&cli),
         Mode::Run => script::run(&cli),
     }
 }

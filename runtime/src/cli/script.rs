@@ -10,6 +10,7 @@ use std::rc::Rc;
 use tapline_compiler::diagnostic::{Diagnostic, Severity};
 use tapline_compiler::driver::{Compiled, Input, Stage, compile, usage};
 use tapline_compiler::expand;
+use tapline_compiler::load::{Files, load};
 use tapline_compiler::program::{Attach, Cgroup};
 use tapline_compiler::render::{Colour, render, render_all};
 use tapline_compiler::source::SourceMap;
@@ -27,6 +28,7 @@ use crate::system::files::LiveFiles;
 use crate::system::{Options as SystemOptions, System, cgroups};
 
 use super::args::{Cli, Form, Source};
+use super::standalone::{self, Recorder};
 use super::{FAILURE, privilege, tools, words};
 
 /// Bytes collected before they are written.
@@ -58,6 +60,7 @@ fn error(code: &'static str, message: impl Into<String>) -> Diagnostic {
 fn read(source: &Source) -> Result<(String, String), Diagnostic> {
     let bytes = match source {
         Source::Inline(text) => return Ok(("stdin".into(), text.clone())),
+        Source::Carried(carried) => return Ok((carried.name.clone(), carried.text.clone())),
         Source::Tool(name) => {
             let text = tools::find(name).map(|t| t.text).unwrap_or_default();
             return Ok((format!("{name}.bt"), text.to_owned()));
@@ -162,6 +165,36 @@ fn input(cli: &Cli) -> Result<Input, Diagnostic> {
     Ok(Input { name, text, include_folders, includes, ..Input::default() })
 }
 
+/// Where imports and includes of the script are found.
+fn files(cli: &Cli) -> &dyn Files {
+    match &cli.source {
+        Source::Carried(carried) => carried.as_ref(),
+        _ => &LiveFiles,
+    }
+}
+
+/// `--aot`. Types and probes are those of the machine on which the program runs: here the script must only be readable.
+pub fn standalone(cli: &Cli) -> i32 {
+    let input = match input(cli) {
+        Ok(input) => input,
+        Err(d) => return complain(&d),
+    };
+    let recorder = Recorder::new(files(cli));
+    // Its conditions may lead to other files there.
+    for has_btf in [true, false] {
+        let loaded = load(&input, &recorder, &|| has_btf);
+        if loaded.diagnostics.iter().any(Diagnostic::is_error) {
+            eprint!("{}", render_all(&loaded.diagnostics, &loaded.sources, colour()));
+            return FAILURE;
+        }
+    }
+    let Some(path) = &cli.standalone else { return FAILURE };
+    match standalone::write(path, &recorder.carry(cli.words.clone().without("--aot"), input.name, input.text)) {
+        Ok(()) => 0,
+        Err(e) => complain(&error("output", format!("cannot write {}: {}", path.display(), describe(&e)))),
+    }
+}
+
 /// The option by which the script is asked what it is for.
 fn help_option(cli: &Cli) -> Option<&str> {
     let asks = |name: &str| matches!(name, "help" | "h");
@@ -200,7 +233,7 @@ fn compile_script(cli: &Cli, input: Input, system: &System, child: Option<&Child
         stages,
         ..input
     };
-    let compiled = compile(&input, &LiveFiles, system);
+    let compiled = compile(&input, files(cli), system);
     let shown = compiled.diagnostics.iter().filter(|d| match d.severity {
         Severity::Note => cli.verbose,
         Severity::Warning => !cli.no_warnings,
@@ -259,7 +292,7 @@ fn nothing_to_run(cli: &Cli) -> Diagnostic {
 fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
     let input = input(cli)?;
     if let Some(asked) = help_option(cli)
-        && let Some(text) = usage(&input, &LiveFiles, asked)
+        && let Some(text) = usage(&input, files(cli), asked)
     {
         // A reader that closes early has what it wanted.
         let _ = io::stdout().write_all(text.as_bytes());
