@@ -2,6 +2,7 @@
 //! make it acceptable to the kernel (`slots`, `opaque`, `map_values`) are run by `backend`.
 
 pub mod branches;
+mod cells;
 pub mod dce;
 pub mod fold;
 pub mod gvn;
@@ -10,6 +11,7 @@ pub mod map_values;
 pub mod opaque;
 pub mod settle;
 mod slot_access;
+mod slot_bytes;
 pub mod slots;
 pub mod stores;
 #[cfg(test)]
@@ -77,7 +79,11 @@ pub fn optimise(module: &mut Module) -> Result<(), Diagnostic> {
             changed |= pass(func, &maps);
             check_function(module, func, name)?;
         }
-        if changed { scalar(module, func) } else { Ok(()) }
+        if changed {
+            scalar(module, func)?;
+        }
+        cells::cells(func, &maps);
+        check_function(module, func, "cells")
     })
 }
 

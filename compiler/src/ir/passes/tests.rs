@@ -4,7 +4,7 @@
 use crate::ir::{Module, parse, verify};
 
 use super::slot_access::MapSizes;
-use super::{branches, dce, fold, gvn, keys, map_values, opaque, slots, stores};
+use super::{branches, cells, dce, fold, gvn, keys, map_values, opaque, slots, stores};
 
 const HEAD: &str = "license \"GPL\"
 map m0 hash hash key 8 value 8 entries 64 flags 0
@@ -244,6 +244,37 @@ b0(v0):
     v6 = add v4, v5
     return v6";
     insta::assert_snapshot!(listing("tracepoint", body, memory(stores::stores)));
+}
+
+/// s0 gets a word of its own; the second half of s1 is written before the first; the first half of s2 may spill into the second.
+#[test]
+fn words_are_written_whole() {
+    let body = "    s0 = slot 1 align 1
+    s1 = slot 5 align 4
+    s2 = slot 8 align 4
+    s3 = slot 12 align 4
+b0(v0):
+    v1 = const 4294967295
+    v2 = slot_addr s0
+    store 1, v2, 0, v0
+    v3 = load 1, v2, 0
+    v4 = slot_addr s1
+    store 1, v4, 4, v3
+    store 4, v4, 0, v1
+    v5 = load 4, v4, 0
+    v6 = load 1, v4, 4
+    v7 = slot_addr s2
+    store 4, v7, 0, v1
+    store 4, v7, 4, v0
+    v8 = load 8, v7, 0
+    v9 = slot_addr s3
+    zero v9, 0, 12, 4
+    v10 = load 4, v9, 8
+    v11 = add v5, v6
+    v12 = add v8, v10
+    v13 = add v11, v12
+    return v13";
+    insta::assert_snapshot!(listing("tracepoint", body, memory(cells::cells)));
 }
 
 #[test]
