@@ -54,7 +54,12 @@ pub(super) struct Frame {
 impl FnLower<'_, '_> {
     /// True when a callback may be called from here.
     pub(super) fn may_call_back(&self) -> bool {
-        self.m.facts.has_loops && self.depth < MOST_NESTED
+        self.may_nest(1)
+    }
+
+    /// Whether so many more callbacks fit into each other.
+    pub(super) fn may_nest(&self, levels: u32) -> bool {
+        self.m.facts.has_loops && self.depth.saturating_add(levels) <= MOST_NESTED
     }
 
     /// Makes the frame of a loop that mentions these variables. `own` is for the callback of the loop alone.
