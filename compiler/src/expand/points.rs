@@ -128,7 +128,7 @@ impl Resolver<'_> {
         }
         let mut resolved = probes::resolve(&parts, span, (self.target, self.options), diagnostics, false);
         // Where missing probes are no errors, scripts name all that a function was ever called.
-        if matches!(resolved, Err(ProbeError::Missing(_)))
+        if matches!(resolved, Ok(_) | Err(ProbeError::Missing(_)))
             && self.settings.config.missing_probes == MissingProbes::Error
             && let Some(renamed) = probes::successor(&parts, self.target)
         {

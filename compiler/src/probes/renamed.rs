@@ -93,6 +93,10 @@ const TRACEPOINTS: &[(&str, &[&str])] = &[
     ("kmem:kmem_cache_alloc_node", &["kmem:kmem_cache_alloc"]),
 ];
 
+const BLOCK_DONE: &str = "it is inlined here; `tracepoint:block:block_io_done` (since Linux 6.5) or `block_rq_complete` fires where it would";
+const BLOCK_START: &str =
+    "it is inlined here; `tracepoint:block:block_io_start` (since Linux 6.5) or `block_rq_insert` fires where it would";
+
 /// Functions whose successor takes other arguments: what to write instead.
 const ADVICE: &[(&str, &str)] = &[
     (
@@ -107,10 +111,10 @@ const ADVICE: &[(&str, &str)] = &[
         "blk_account_io_completion",
         "it is inlined by now; `tracepoint:block:block_rq_complete` fires when a request, or a part of it, is done",
     ),
-    (
-        "blk_account_io_done",
-        "it is inlined here; `tracepoint:block:block_io_done` (since Linux 6.5) fires where it would",
-    ),
+    ("__blk_account_io_done", BLOCK_DONE),
+    ("__blk_account_io_start", BLOCK_START),
+    ("blk_account_io_done", BLOCK_DONE),
+    ("blk_account_io_start", BLOCK_START),
     ("do_fork", "it is `kernel_clone(args)` by now: `kprobe:kernel_clone`, or `tracepoint:sched:sched_process_fork`"),
     (
         "do_page_fault",
@@ -133,7 +137,7 @@ const ADVICE: &[(&str, &str)] = &[
 /// The beginnings of what functions of system calls were called before Linux 4.17.
 const SYSTEM_CALLS: &[&str] = &["sys_", "SyS_"];
 
-/// What an attach point that does not exist is called here: its last parts replaced.
+/// What an attach point that does not exist here, or cannot be traced, is called by now: its last parts replaced.
 pub fn successor(parts: &[Spanned<String>], target: &dyn Target) -> Option<Vec<Spanned<String>>> {
     let (provider, rest) = parts.split_first()?;
     let provider = super::provider(&provider.node)?.name;
@@ -144,10 +148,26 @@ pub fn successor(parts: &[Spanned<String>], target: &dyn Target) -> Option<Vec<S
         _ => return None,
     };
     let (_, names) = table.iter().find(|(name, _)| *name == old)?;
-    let new = names.iter().rev().find(|name| target.probe_names(source, name).is_ok_and(|found| !found.is_empty()))?;
+    if traceable(&old, source, target) {
+        return None;
+    }
+    let new = names.iter().rev().find(|name| traceable(name, source, target))?;
     let at = rest.last()?.span;
     let new = new.split(':').map(|part| Spanned { node: part.to_owned(), span: at });
     Some(parts.iter().take(1).cloned().chain(new).collect())
+}
+
+/// Copies of inline functions are among the kernel's symbols, by which plain names are looked up; patterns are looked up in the list
+/// of what can be traced.
+fn traceable(name: &str, source: ProbeSource, target: &dyn Target) -> bool {
+    let plain = || target.probe_names(source, name).is_ok_and(|found| !found.is_empty());
+    match source {
+        ProbeSource::KernelFunctions => match target.probe_names(source, &format!("{name}*")) {
+            Ok(found) => found.iter().any(|it| it == name),
+            Err(_) => plain(),
+        },
+        _ => plain(),
+    }
 }
 
 /// What became of a kernel function that does not exist here, if its name alone cannot be replaced.
