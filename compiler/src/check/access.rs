@@ -9,7 +9,7 @@ use super::{Checker, Flow, constant, strip_address};
 use crate::program::Aggregate;
 use crate::similar::closest;
 use crate::typed::{BinOp, Expr, ExprKind};
-use crate::types::aliases::{Alias, alias, alias_names, renamed};
+use crate::types::aliases::{Alias, alias, alias_names, renamed, renamed_pair};
 use crate::types::{AddrSpace, IntType, StructField, StructId, Type};
 
 impl Checker<'_> {
@@ -17,6 +17,13 @@ impl Checker<'_> {
     pub(super) fn field(&mut self, base: &ast::Expr, name: &ast::Name, span: Span) -> Option<Expr> {
         if super::bare_name(base) == Some("args") || is_bare_call(base, "args") {
             return self.argument_by_name(name, base.span, span);
+        }
+        if let ast::ExprKind::Field { base: outer, name: first, .. } = &base.kind
+            && renamed_pair(&first.node, &name.node)
+            && super::bare_name(outer) != Some("args")
+            && !is_bare_call(outer, "args")
+        {
+            return self.field_of_field(outer, (first, base.span), name, span);
         }
         let mut base = self.value_expr(base)?;
         if let ExprKind::MapGet { map, .. } = &base.kind
@@ -26,6 +33,38 @@ impl Checker<'_> {
             base.ty = super::expr::mean_record(signed);
         }
         self.field_of(base, &name.node, name.span, span)
+    }
+
+    /// `outer.first.second`, where some kernels have both as one.
+    fn field_of_field(
+        &mut self,
+        outer: &ast::Expr,
+        (first, at): (&ast::Name, Span),
+        second: &ast::Name,
+        span: Span,
+    ) -> Option<Expr> {
+        let outer = self.value_expr(outer)?;
+        let both = [first.node.as_str(), second.node.as_str()];
+        if let Some(value) = self.walk(outer.clone(), &both, span) {
+            return Some(value);
+        }
+        let owner = match &outer.ty {
+            Type::Ptr(target, _) => self.name(target),
+            ty => self.name(ty),
+        };
+        if let Some(value) = self.renamed_field(&outer, &owner, &both.join("."), first.span.to(second.span), span) {
+            return Some(value);
+        }
+        let inner = self.field_of(outer, &first.node, first.span, at)?;
+        self.field_of(inner, &second.node, second.span, span)
+    }
+
+    /// A field that this kernel has elsewhere.
+    fn renamed_field(&mut self, base: &Expr, owner: &str, name: &str, at: Span, span: Span) -> Option<Expr> {
+        let (path, value) = renamed(owner, name).find_map(|path| Some((path, self.walk(base.clone(), path, span)?)))?;
+        let path = path.join(".");
+        self.note("renamed-field", format!("{owner} has `{name}` as `{path}` in this kernel"), at);
+        Some(value)
     }
 
     /// A field of a value by name.
@@ -78,20 +117,19 @@ impl Checker<'_> {
     }
 
     fn struct_field(&mut self, base: Expr, id: StructId, name: &str, at: Span, span: Span) -> Option<Expr> {
-        if let Some(field) = self.types.field(id, name) {
-            return Some(member(base, field, span));
-        }
         let owner = self.name(&base.ty);
+        if let Some(field) = self.types.field(id, name) {
+            // A number that has become the only member of a struct of the same name.
+            let wrapped = renamed(&owner, name).find(|path| path.first() == Some(&name));
+            let value = wrapped.and_then(|path| self.walk(base.clone(), path, span));
+            return Some(value.unwrap_or_else(|| member(base, field, span)));
+        }
         if let Some(Alias { path, .. }) = alias(&owner, name)
             && let Some(value) = self.walk(base.clone(), path, span)
         {
             return Some(value);
         }
-        if let Some(path) = renamed(&owner, name)
-            && let Some(value) = self.walk(base, path, span)
-        {
-            let path = path.join(".");
-            self.note("renamed-field", format!("{owner} has `{name}` as `{path}` in this kernel"), at);
+        if let Some(value) = self.renamed_field(&base, &owner, name, at, span) {
             return Some(value);
         }
         match self.types.fields(id) {

@@ -3,6 +3,7 @@
 use tapline_grammar::ast;
 use tapline_grammar::span::Span;
 
+use super::access::{decay, place_space};
 use super::flow::Flow;
 use super::{Checker, constant, convert};
 use crate::builtins::{self, Call};
@@ -320,6 +321,12 @@ impl Checker<'_> {
 
     /// An explicit cast, which may lose bits.
     pub(crate) fn cast_to(&mut self, operand: Expr, to: Type, span: Span) -> Option<Expr> {
+        // As in C, an array in memory is where its first element lies.
+        if let (Type::Array(..) | Type::Str(_), Type::Ptr(target, _)) = (&operand.ty, &to)
+            && place_space(&operand).is_some()
+        {
+            return Some(Expr { span, ..decay(operand, (**target).clone()) });
+        }
         let size = |ty: &Type| crate::types::layout::size_of(ty, &self.types.aggregates);
         let bytes = |elem: &Type| matches!(elem, Type::Int(_) | Type::Bool);
         let plain = |ty: &Type| matches!(ty, Type::Bool | Type::Int(_) | Type::Enum { .. } | Type::Ptr(..));

@@ -126,7 +126,18 @@ impl Resolver<'_> {
                 parts.push(part.clone());
             }
         }
-        match probes::resolve(&parts, span, (self.target, self.options), diagnostics, false) {
+        let mut resolved = probes::resolve(&parts, span, (self.target, self.options), diagnostics, false);
+        // Where missing probes are no errors, scripts name all that a function was ever called.
+        if matches!(resolved, Ok(_) | Err(ProbeError::Missing(_)))
+            && self.settings.config.missing_probes == MissingProbes::Error
+            && let Some(renamed) = probes::successor(&parts, self.target)
+        {
+            resolved = probes::resolve(&renamed, span, (self.target, self.options), diagnostics, false);
+            if resolved.is_ok() {
+                diagnostics.push(renamed_probe(&parts, &renamed, span));
+            }
+        }
+        match resolved {
             Ok((provider, points)) => {
                 self.count = self.count.saturating_add(points.len() as u64);
                 if self.count > self.settings.max_probes {
@@ -164,4 +175,11 @@ impl Resolver<'_> {
             .note("many probes make start and end slow, and every hit costs time")
             .help(format!("make the wildcard narrower, or raise the limit: BPFTRACE_MAX_PROBES={count}, or `max_probes = {count}` in a config block"))
     }
+}
+
+/// A later kernel's name is used.
+fn renamed_probe(parts: &[Spanned<String>], renamed: &[Spanned<String>], span: Span) -> Diagnostic {
+    let text = |parts: &[Spanned<String>]| parts.iter().map(|part| part.node.as_str()).collect::<Vec<_>>().join(":");
+    let message = format!("`{}` is `{}` in this kernel", text(parts), text(renamed));
+    Diagnostic::new(Severity::Note, "renamed-probe", message, span)
 }

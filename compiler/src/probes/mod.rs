@@ -15,6 +15,7 @@ mod kprobe;
 mod profile;
 pub mod rawtracepoint;
 pub mod registers;
+mod renamed;
 mod self_signal;
 mod software;
 #[cfg(test)]
@@ -26,6 +27,8 @@ pub mod usdt;
 mod watchpoint;
 
 use tapline_grammar::span::{Span, Spanned};
+
+pub use renamed::successor;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::expand::{Context, Options};
@@ -436,13 +439,15 @@ impl Request<'_> {
     /// The error for a name that does not exist, with names that are close to it.
     fn missing(&self, what: &str, name: &str, source: ProbeSource) -> Diagnostic {
         let message = format!("there is no {what} `{name}` on this system");
-        let mut d = Diagnostic::error("missing-probe", message, self.span).label("does not exist here");
-        if self.hints
-            && let Some(help) = close_names(&self.target.similar_probes(source, name))
-        {
-            d = d.help(help);
+        let d = Diagnostic::error("missing-probe", message, self.span).label("does not exist here");
+        if !self.hints {
+            return d;
         }
-        d
+        let advice = if source == ProbeSource::KernelFunctions { renamed::advice(name, self.target) } else { None };
+        match advice.or_else(|| close_names(&self.target.similar_probes(source, name))) {
+            Some(help) => d.help(help),
+            None => d,
+        }
     }
     /// Names that match, or why they cannot be found out.
     fn names(&self, source: ProbeSource, pattern: &str) -> Result<Vec<String>, ProbeError> {

@@ -16,6 +16,8 @@ pub(super) const GROUPS: &[&[(&str, i64)]] = &[
     network::SOCKETS,
     network::INTERNET,
     network::LINKS,
+    network::CONTROL_MESSAGES,
+    network::FILTERS,
     processes::PROCESSES,
     processes::MORE_SIGNALS,
     processes::CAPABILITIES,
@@ -23,4 +25,7 @@ pub(super) const GROUPS: &[&[(&str, i64)]] = &[
     processes::TASK_FLAGS,
     system::MORE_ERRORS,
     system::LIMITS,
+    system::MAGIC,
+    system::CLOCKS,
+    system::KERNEL_FLAGS,
 ];

@@ -83,3 +83,55 @@ pub(super) const LIMITS: &[(&str, i64)] = &[
     ("USHRT_MAX", 0xffff),
     ("XATTR_NAME_MAX", 255),
 ];
+
+/// `include/uapi/linux/magic.h`: file systems, as `super_block.s_magic` tells them.
+pub(super) const MAGIC: &[(&str, i64)] = &[
+    ("BTRFS_SUPER_MAGIC", 0x9123_683e),
+    ("CGROUP_SUPER_MAGIC", 0x0027_e0eb),
+    ("CGROUP2_SUPER_MAGIC", 0x6367_7270),
+    ("DEBUGFS_MAGIC", 0x6462_6720),
+    ("EXT2_SUPER_MAGIC", 0xef53),
+    ("EXT3_SUPER_MAGIC", 0xef53),
+    ("EXT4_SUPER_MAGIC", 0xef53),
+    ("FUSE_SUPER_MAGIC", 0x6573_5546),
+    ("NFS_SUPER_MAGIC", 0x6969),
+    ("OVERLAYFS_SUPER_MAGIC", 0x794c_7630),
+    ("PIPEFS_MAGIC", 0x5049_5045),
+    ("PROC_SUPER_MAGIC", 0x9fa0),
+    ("RAMFS_MAGIC", 0x8584_58f6),
+    ("SOCKFS_MAGIC", 0x534f_434b),
+    ("SYSFS_MAGIC", 0x6265_6572),
+    ("TMPFS_MAGIC", 0x0102_1994),
+    ("TRACEFS_MAGIC", 0x7472_6163),
+    ("XFS_SUPER_MAGIC", 0x5846_5342),
+];
+
+/// `include/uapi/linux/time.h`.
+pub(super) const CLOCKS: &[(&str, i64)] = &[
+    ("CLOCK_REALTIME", 0),
+    ("CLOCK_MONOTONIC", 1),
+    ("CLOCK_PROCESS_CPUTIME_ID", 2),
+    ("CLOCK_THREAD_CPUTIME_ID", 3),
+    ("CLOCK_MONOTONIC_RAW", 4),
+    ("CLOCK_REALTIME_COARSE", 5),
+    ("CLOCK_MONOTONIC_COARSE", 6),
+    ("CLOCK_BOOTTIME", 7),
+    ("CLOCK_REALTIME_ALARM", 8),
+    ("CLOCK_BOOTTIME_ALARM", 9),
+    ("CLOCK_TAI", 11),
+];
+
+/// `include/linux/mm.h`, `include/linux/blk_types.h`, `include/linux/namei.h`: what has not changed since Linux 5.10.
+pub(super) const KERNEL_FLAGS: &[(&str, i64)] = &[
+    ("VM_READ", 1),
+    ("VM_WRITE", 2),
+    ("VM_EXEC", 4),
+    ("VM_SHARED", 8),
+    ("REQ_OP_BITS", 8),
+    ("REQ_OP_MASK", 255),
+    ("SECTOR_SHIFT", 9),
+    ("SECTOR_SIZE", 512),
+    ("LOOKUP_FOLLOW", 1),
+    ("LOOKUP_DIRECTORY", 2),
+    ("SB_RDONLY", 1),
+];
