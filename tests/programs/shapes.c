@@ -53,6 +53,13 @@ TRACED long shape_wide(struct piece piece, int n, struct triple triple) {
     return piece.length + n + triple.x + triple.y + triple.z;
 }
 
+struct mixture { double part; long count; };
+struct compact { float part; int count; };
+struct spot { float x, y; };
+TRACED long shape_mixture(struct mixture mixture, long n, struct compact compact, struct spot at, int last) {
+    return (long)mixture.part + n + compact.count + (long)at.x + last;
+}
+
 int main(int argc, char **argv) {
     int rounds = argc > 2 ? atoi(argv[2]) : 1;
     const char *what = argc > 1 ? argv[1] : "";
@@ -65,6 +72,9 @@ int main(int argc, char **argv) {
         if (!strcmp(what, "many")) shapes_sum += shape_many(1, 2, 3, 4, 5, 6, -7, 8);
         if (!strcmp(what, "place")) shapes_sum += shape_place((struct point){ 7, -8 }, GREEN);
         if (!strcmp(what, "wide")) shapes_sum += shape_wide((struct piece){ "timber", 6 }, i, (struct triple){ 1, -2, 3 });
+        if (!strcmp(what, "mixture")) {
+            shapes_sum += shape_mixture((struct mixture){ 3.5, 11 }, 13, (struct compact){ 1.5f, 17 }, (struct spot){ 1, 2 }, 19);
+        }
         if (!strcmp(what, "copy")) shapes_sum += shape_copy(first, 42);
         if (!strcmp(what, "memory")) shapes_sum += shape_memory(&second, 4) != NULL;
         if (!strcmp(what, "hidden")) shapes_sum += hidden_step(i);

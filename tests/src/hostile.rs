@@ -64,7 +64,7 @@ fn dwarf(bytes: &[u8]) {
         let _ = info.frames(address);
         if let Some(btf) = info.function_types(&[(address, function_at(address))]) {
             for id in btf.own_ids() {
-                let _ = (btf.size_of(id), btf.align_of(id), btf.has_float(id));
+                let _ = (btf.size_of(id), btf.align_of(id), btf.floats(id).same);
                 if let BtfType::Struct(it) | BtfType::Union(it) = btf.get(id) {
                     let _ = it.members().count();
                 }

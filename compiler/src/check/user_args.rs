@@ -48,7 +48,8 @@ impl Checker<'_> {
         let Some(place) = self.user_place(parameter, location) else {
             let message = format!("`{}` lies in a floating-point register", name.node);
             self.error("argument-by-value", message, span)
-                .help("the kernel does not save these registers for programs");
+                .note("the kernel does not save these registers for programs")
+                .help("trace a function that takes the number by its address, or has it in memory");
             return None;
         };
         Some(Self::user_value(place, &parameter.ty, span))
@@ -78,7 +79,7 @@ impl Checker<'_> {
         }
         let shapes: Vec<Shape> = parameters
             .iter()
-            .map(|it| Shape { size: it.size, aggregate: matches!(it.ty, Type::Struct(_)), float: it.float })
+            .map(|it| Shape { size: it.size, aggregate: matches!(it.ty, Type::Struct(_)), floats: it.floats })
             .collect();
         let places = locations(self.target.arch(), &shapes);
         Some(parameters.into_iter().zip(places).collect())

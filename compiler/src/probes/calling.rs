@@ -3,7 +3,7 @@
 
 use super::registers::registers;
 use crate::target::Arch;
-use crate::types::btf::Leaf;
+use crate::types::btf::{Floats, Leaf};
 
 /// What the conventions look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,8 +12,8 @@ pub struct Shape {
     pub size: u64,
     /// A struct, union or array.
     pub aggregate: bool,
-    /// It is a floating-point number, or has one as a part.
-    pub float: bool,
+    /// Where it has floating-point numbers.
+    pub floats: Floats,
 }
 
 /// Where an argument lies. Words are counted as `argN` counts them: registers first, then the stack.
@@ -23,7 +23,7 @@ pub enum Location {
     Words(u32),
     /// In memory to which this word points.
     Behind(u32),
-    /// In a floating-point register.
+    /// In floating-point registers, at least a part of it.
     Float,
     /// Its numbers and pointers each in a register of their own, at these offsets of the context.
     Registers(Vec<u32>),
@@ -38,33 +38,85 @@ const FLOAT_REGISTERS: u32 = 8;
 
 /// The places of all arguments of a function, in order.
 pub fn locations(arch: Arch, arguments: &[Shape]) -> Vec<Location> {
-    let registers = registers(arch).args.len() as u32;
-    let (mut used, mut floats, mut stack) = (0u32, 0u32, 0u32);
-    let place = |shape: &Shape| {
-        let words = u32::try_from(shape.size.div_ceil(WORD)).unwrap_or(u32::MAX).max(1);
-        let by_reference = arch == Arch::Aarch64 && shape.aggregate && shape.size > 2 * WORD;
-        let in_registers = if by_reference { 1 } else { words };
-        if shape.float && !by_reference && (!shape.aggregate || shape.size <= 2 * WORD) && floats < FLOAT_REGISTERS {
-            floats += words.min(FLOAT_REGISTERS - floats);
-            return Location::Float;
-        }
-        // A large struct is on the stack, wherever registers are left.
-        let fits =
-            in_registers <= 2 && used.saturating_add(in_registers) <= registers && (!shape.float || by_reference);
-        let at = if fits {
-            used += in_registers;
-            used - in_registers
-        } else {
-            if arch == Arch::Aarch64 && !shape.float {
-                // What follows does not go back to the registers that are left.
-                used = registers;
-            }
-            stack = stack.saturating_add(in_registers);
-            registers.saturating_add(stack - in_registers)
-        };
-        if by_reference { Location::Behind(at) } else { Location::Words(at) }
+    let free = Free { words: 0, registers: registers(arch).args.len() as u32, floats: FLOAT_REGISTERS, stack: 0 };
+    let place = |free: &mut Free, shape: &Shape| {
+        Some(match arch {
+            Arch::X86_64 => sysv(free, shape),
+            Arch::Aarch64 => aapcs(free, shape),
+        })
     };
-    arguments.iter().map(place).collect()
+    arguments.iter().scan(free, place).collect()
+}
+
+/// What the arguments so far have left over.
+struct Free {
+    /// Registers that are used.
+    words: u32,
+    /// Registers for arguments.
+    registers: u32,
+    /// Floating-point registers that are left.
+    floats: u32,
+    /// Words on the stack that are used.
+    stack: u32,
+}
+
+impl Free {
+    /// So many registers next to each other, if there are.
+    fn registers(&mut self, words: u32) -> Option<u32> {
+        let at = self.words;
+        let end = at.checked_add(words).filter(|end| *end <= self.registers)?;
+        self.words = end;
+        Some(at)
+    }
+    fn floats(&mut self, count: u32) -> Option<Location> {
+        self.floats = self.floats.checked_sub(count)?;
+        Some(Location::Float)
+    }
+    fn stack(&mut self, words: u32) -> u32 {
+        let at = self.stack;
+        self.stack = at.saturating_add(words);
+        self.registers.saturating_add(at)
+    }
+}
+
+fn words(shape: &Shape) -> u32 {
+    u32::try_from(shape.size.div_ceil(WORD)).unwrap_or(u32::MAX).max(1)
+}
+
+/// `x86_64`: each word of a value of at most two goes into a register of its kind; all of them do, or none.
+fn sysv(free: &mut Free, shape: &Shape) -> Location {
+    let words = words(shape);
+    // `long double` is in memory.
+    if words <= 2 && !shape.floats.large {
+        let floats = shape.floats.words.iter().filter(|is| **is).count() as u32;
+        let others = words.saturating_sub(floats);
+        if free.floats >= floats
+            && let Some(at) = free.registers(others)
+        {
+            free.floats -= floats;
+            return if floats > 0 { Location::Float } else { Location::Words(at) };
+        }
+    }
+    Location::Words(free.stack(words))
+}
+
+/// aarch64: up to four floating-point numbers of one size go into their registers, larger structs are passed by their address.
+/// When something does not fit, what follows does not go back to the registers that are left.
+fn aapcs(free: &mut Free, shape: &Shape) -> Location {
+    let words = words(shape);
+    if shape.floats.same > 0 {
+        return free.floats(shape.floats.same).unwrap_or_else(|| {
+            free.floats = 0;
+            Location::Words(free.stack(words))
+        });
+    }
+    let by_reference = shape.aggregate && words > 2;
+    let words = if by_reference { 1 } else { words };
+    let at = free.registers(words).unwrap_or_else(|| {
+        free.words = free.registers;
+        free.stack(words)
+    });
+    if by_reference { Location::Behind(at) } else { Location::Words(at) }
 }
 
 /// What Go's convention looks at.
@@ -129,29 +181,58 @@ mod tests {
     use super::Location::{Behind, Float, Registers, Stack, Words};
     use super::*;
 
-    const INT: Shape = Shape { size: 4, aggregate: false, float: false };
-    const DOUBLE: Shape = Shape { size: 8, aggregate: false, float: true };
-    const fn object(size: u64) -> Shape {
-        Shape { size, aggregate: true, float: false }
+    fn value(size: u64, aggregate: bool, parts: &[(u32, u32, bool)]) -> Shape {
+        Shape { size, aggregate, floats: Floats::of(size, parts) }
+    }
+    fn int() -> Shape {
+        value(4, false, &[(0, 4, false)])
+    }
+    fn double() -> Shape {
+        value(8, false, &[(0, 8, true)])
+    }
+    fn object(size: u64) -> Shape {
+        value(size, true, &[(0, size as u32, false)])
     }
 
     #[test]
     fn numbers_fill_the_registers_then_the_stack() {
-        let all = locations(Arch::X86_64, &[INT; 8]);
+        let all = locations(Arch::X86_64, &vec![int(); 8]);
         assert_eq!(all, (0..8).map(Words).collect::<Vec<_>>());
-        assert_eq!(locations(Arch::Aarch64, &[INT; 9]).last(), Some(&Words(8)));
+        assert_eq!(locations(Arch::Aarch64, &vec![int(); 9]).last(), Some(&Words(8)));
     }
 
     #[test]
     fn floating_point_numbers_take_no_word_until_their_registers_are_used_up() {
-        assert_eq!(locations(Arch::X86_64, &[INT, DOUBLE, INT]), [Words(0), Float, Words(1)]);
-        let all = locations(Arch::X86_64, &[DOUBLE; 9]);
+        assert_eq!(locations(Arch::X86_64, &[int(), double(), int()]), [Words(0), Float, Words(1)]);
+        let all = locations(Arch::X86_64, &vec![double(); 9]);
         assert_eq!(all.last(), Some(&Words(6)));
     }
 
     #[test]
+    fn each_word_of_a_struct_is_of_a_kind() {
+        let mixed = value(16, true, &[(0, 8, true), (8, 8, false)]);
+        let one_word = value(8, true, &[(0, 4, true), (4, 4, false)]);
+        let two_floats = value(8, true, &[(0, 4, true), (4, 4, true)]);
+        let three_doubles = value(24, true, &[(0, 8, true), (8, 8, true), (16, 8, true)]);
+        let extended = value(16, false, &[(0, 16, true)]);
+        let shapes = [mixed, one_word, two_floats, three_doubles, extended, int()];
+        let sysv = [Float, Words(1), Float, Words(6), Words(9), Words(2)];
+        assert_eq!(locations(Arch::X86_64, &shapes), sysv);
+        assert_eq!(locations(Arch::Aarch64, &shapes), [Words(0), Words(2), Float, Float, Float, Words(3)]);
+    }
+
+    #[test]
+    fn a_struct_that_finds_too_few_registers_of_a_kind_leaves_those_of_the_other() {
+        let mixed = value(16, true, &[(0, 8, true), (8, 8, false)]);
+        let shapes = [vec![double(); 8], vec![mixed, int()]].concat();
+        assert_eq!(locations(Arch::X86_64, &shapes).get(8..), Some([Words(6), Words(0)].as_slice()));
+        let shapes = [vec![int(); 6], vec![mixed, double(), double()]].concat();
+        assert_eq!(locations(Arch::X86_64, &shapes).get(6..), Some([Words(6), Float, Float].as_slice()));
+    }
+
+    #[test]
     fn structs_go_by_their_size() {
-        let shapes = [object(8), object(24), object(16), INT];
+        let shapes = [object(8), object(24), object(16), int()];
         assert_eq!(locations(Arch::X86_64, &shapes), [Words(0), Words(6), Words(1), Words(3)]);
         assert_eq!(locations(Arch::Aarch64, &shapes), [Words(0), Behind(1), Words(2), Words(4)]);
     }
@@ -191,10 +272,10 @@ mod tests {
 
     #[test]
     fn a_struct_is_never_split_between_registers_and_stack() {
-        let shapes = [INT, INT, INT, INT, INT, object(16), INT];
+        let shapes = [int(), int(), int(), int(), int(), object(16), int()];
         let all = locations(Arch::X86_64, &shapes);
         assert_eq!(all.get(5..), Some([Words(6), Words(5)].as_slice()));
-        let shapes = [INT, INT, INT, INT, INT, INT, INT, object(16), INT];
+        let shapes = [int(), int(), int(), int(), int(), int(), int(), object(16), int()];
         let all = locations(Arch::Aarch64, &shapes);
         assert_eq!(all.get(7..), Some([Words(8), Words(10)].as_slice()));
     }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::btf::{Btf, BtfType, Composite, KindSet, Leaf, TypeId};
+use super::btf::{Btf, BtfType, Composite, Floats, KindSet, Leaf, TypeId};
 use super::layout::size_of;
 use super::names::predefined;
 use super::{AddrSpace, Aggregates, EnumDef, EnumId, IntType, StructDef, StructField, StructId, Type};
@@ -78,8 +78,8 @@ pub struct Parameter {
     pub ty: Type,
     /// Bytes of a value.
     pub size: u64,
-    /// It is a floating-point number, or has one as a part.
-    pub float: bool,
+    /// Where it has floating-point numbers.
+    pub floats: Floats,
     /// The numbers and pointers that a value consists of, as [`Btf::leaves`] gives them.
     pub leaves: Option<Vec<Leaf>>,
     /// Of what its address is a multiple.
@@ -184,7 +184,7 @@ impl<'t> TypeTable<'t> {
             name: param.name.to_owned(),
             ty: self.import(BtfRef { origin, id: param.ty }, 0).unwrap_or(Type::Void),
             size: btf.size_of(param.ty).unwrap_or(0),
-            float: btf.has_float(param.ty),
+            floats: btf.floats(param.ty),
             leaves: btf.leaves(param.ty),
             align: btf.align_of(param.ty),
         };

@@ -55,6 +55,56 @@ impl std::fmt::Display for BtfError {
 
 impl std::error::Error for BtfError {}
 
+/// Floating-point numbers in a value, as calling conventions look at them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Floats {
+    /// Which of the first two words hold nothing else.
+    pub words: [bool; 2],
+    /// It has one that is larger than a word.
+    pub large: bool,
+    /// How many it consists of, if they are of one size, at most four, and there is nothing else; otherwise 0.
+    pub same: u32,
+    /// The first two words that hold other things.
+    others: [bool; 2],
+    /// Bytes of the first.
+    size: Option<u32>,
+    /// There are others, of another size or kind.
+    mixed: bool,
+}
+
+impl Floats {
+    /// Of a value with these parts: offset, bytes, whether it is a floating-point number.
+    #[cfg(test)]
+    pub fn of(size: u64, parts: &[(u32, u32, bool)]) -> Self {
+        let mut found = Self::default();
+        for &(offset, size, float) in parts {
+            found.note(offset, size, float);
+        }
+        found.finish(size)
+    }
+
+    /// All parts of a value of so many bytes have been noted.
+    fn finish(mut self, size: u64) -> Self {
+        self.words.iter_mut().zip(self.others).for_each(|(float, other)| *float &= !other);
+        if let (Some(one), false) = (self.size.map(u64::from), self.mixed) {
+            self.same = size.checked_div(one).and_then(|n| u32::try_from(n).ok()).filter(|n| *n <= 4).unwrap_or(0);
+        }
+        self
+    }
+
+    fn note(&mut self, offset: u32, size: u32, float: bool) {
+        let words = if float { &mut self.words } else { &mut self.others };
+        for (word, has) in (0u32..).step_by(POINTER_SIZE as usize).zip(words) {
+            *has |= offset < word + POINTER_SIZE && word < offset.saturating_add(size);
+        }
+        self.large |= float && size > POINTER_SIZE;
+        self.mixed |= !float || size == 0 || self.size.is_some_and(|first| first != size);
+        if float {
+            self.size.get_or_insert(size);
+        }
+    }
+}
+
 /// A number or pointer within a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leaf {
@@ -363,21 +413,32 @@ impl Btf {
         None
     }
 
-    /// The type is a floating-point number, or a struct, union or array that holds one.
-    pub fn has_float(&self, id: TypeId) -> bool {
-        self.has_float_within(id, 16, &mut 10_000)
+    /// Where a value has floating-point numbers.
+    pub fn floats(&self, id: TypeId) -> Floats {
+        let mut found = Floats::default();
+        self.floats_within(id, 0, 16, &mut 10_000, &mut found);
+        found.finish(self.size_of(id).unwrap_or(0))
     }
 
-    fn has_float_within(&self, id: TypeId, depth: u32, budget: &mut u32) -> bool {
-        let Some(rest) = budget.checked_sub(1) else { return false };
+    fn floats_within(&self, id: TypeId, offset: u32, depth: u32, budget: &mut u32, found: &mut Floats) {
+        let Some(rest) = budget.checked_sub(1) else { return found.mixed = true };
         *budget = rest;
+        let size = |id| self.size_of(id).and_then(|size| u32::try_from(size).ok()).unwrap_or(POINTER_SIZE);
         match self.get(self.resolve(id)) {
-            BtfType::Float { .. } => true,
-            BtfType::Array(array) if depth > 0 => self.has_float_within(array.elem, depth - 1, budget),
-            BtfType::Struct(it) | BtfType::Union(it) if depth > 0 => {
-                it.members().any(|member| self.has_float_within(member.ty, depth - 1, budget))
+            BtfType::Float { size, .. } => found.note(offset, size, true),
+            BtfType::Array(array) if depth > 0 => {
+                let step = size(array.elem);
+                for i in 0..array.len.min(MOST_LEAVES as u32) {
+                    self.floats_within(array.elem, offset.saturating_add(i * step), depth - 1, budget, found);
+                }
+                found.mixed |= array.len as usize > MOST_LEAVES;
             }
-            _ => false,
+            BtfType::Struct(it) | BtfType::Union(it) if depth > 0 => {
+                for m in it.members() {
+                    self.floats_within(m.ty, offset.saturating_add(m.bit_offset / 8), depth - 1, budget, found);
+                }
+            }
+            _ => found.note(offset, size(id), false),
         }
     }
 
