@@ -2,7 +2,7 @@
 //!
 //! The script is compiled where it runs, for that kernel: compiling takes less than reading compiled code would save. So the
 //! program carries texts: the command line that it was made with, the script, and every file that the script imports or
-//! includes. They follow the ELF image as JSON, and behind them stand their length and [`MAGIC`].
+//! includes. They follow the ELF image as JSON, and behind them stand their length and a magic number.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
