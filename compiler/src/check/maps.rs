@@ -45,6 +45,8 @@ struct Map {
     empty: bool,
     /// Something about it was reported in this pass.
     broken: bool,
+    /// A probe that is not checked uses it.
+    unknown: bool,
 }
 
 /// All maps.
@@ -106,7 +108,7 @@ impl Maps {
     pub(super) fn settle_unknown(&mut self) -> bool {
         let mut some = false;
         for map in &mut self.all {
-            if map.value.is_none() && map.read.is_some() && !map.empty {
+            if map.value.is_none() && map.read.is_some() && !map.empty && !map.unknown {
                 map.empty = true;
                 some = true;
             }
@@ -184,7 +186,8 @@ impl Checker<'_> {
             }
             return id;
         }
-        let id = self.maps.all.push(Map { name: name.to_owned(), first: span, ..Map::default() });
+        let unknown = self.script.unknown_maps.contains(name);
+        let id = self.maps.all.push(Map { name: name.to_owned(), first: span, unknown, ..Map::default() });
         self.maps.by_name.insert(name.to_owned(), id);
         id
     }
@@ -403,6 +406,7 @@ impl Checker<'_> {
         for map in &self.maps.all {
             if let Some(span) = map.read.or(map.named)
                 && !map.broken
+                && !map.unknown
                 && (map.empty || map.value.is_none())
             {
                 found.push((map.name.clone(), span, map.empty, map.declared.is_some()));

@@ -192,7 +192,7 @@ impl<'a> Checker<'a> {
 
     /// Variables that never got a value. What an erroneous statement would have given is not known either, and not worth a message.
     fn report_untyped(&mut self) {
-        let failed = self.diagnostics.iter().any(Diagnostic::is_error);
+        let failed = !self.script.unknown_maps.is_empty() || self.diagnostics.iter().any(Diagnostic::is_error);
         for (name, span) in std::mem::take(&mut self.untyped).into_iter().filter(|_| !failed) {
             self.error("untyped-variable", format!("${name} has no type"), span)
                 .label("nothing is ever assigned to it")

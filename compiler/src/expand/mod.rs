@@ -15,7 +15,7 @@ mod tests;
 mod usage;
 pub(crate) mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tapline_grammar::ast::{self, Item};
 use tapline_grammar::c_ast::{CItem, CItemKind};
@@ -45,6 +45,9 @@ pub struct ExpandedScript {
     pub functions: Vec<ast::FnDef>,
     /// Probes, at least one attach point each.
     pub probes: Vec<ExpandedProbe>,
+    /// Maps of probes that are not among them because something is wrong with their attach points: what lies in these maps is
+    /// not known, and not worth a second message.
+    pub unknown_maps: BTreeSet<String>,
     /// From the config block, the environment and the command line.
     pub config: Config,
     /// From the same.
@@ -341,19 +344,34 @@ fn resolve_probes(
         walk::block(&mut params, &mut f.body);
     }
     for mut probe in probes {
+        let before = diagnostics.len();
         let points = resolver.resolve_all(&probe.attach_points, &mut params, diagnostics);
+        let wrong = diagnostics.iter().skip(before).any(Diagnostic::is_error);
         if let Some(predicate) = &mut probe.predicate {
             walk::expr(&mut params, predicate);
         }
         walk::block(&mut params, &mut probe.body);
         if !points.is_empty() {
             out.probes.push(ExpandedProbe { points, predicate: probe.predicate, body: probe.body, span: probe.span });
+        } else if wrong {
+            walk::block(&mut NamesOfMaps(&mut out.unknown_maps), &mut probe.body);
         }
     }
     params.finish();
     diagnostics.append(&mut from_params);
     check_iterators(&out.probes, diagnostics);
     check_names(&out.probes, diagnostics);
+}
+
+struct NamesOfMaps<'a>(&'a mut BTreeSet<String>);
+
+impl walk::Visitor for NamesOfMaps<'_> {
+    fn expr(&mut self, e: &mut ast::Expr) -> bool {
+        if let ast::ExprKind::Map { name, .. } = &e.kind {
+            self.0.insert(name.clone());
+        }
+        true
+    }
 }
 
 /// The name of a test or measurement tells its result from others.
