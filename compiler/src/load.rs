@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use serde::{Deserialize, Serialize};
 use tapline_grammar::ast::{Block, Import, Item, MacroDef, Script, Stmt, StmtKind};
 use tapline_grammar::span::{FileId, Span};
 use tapline_grammar::{Header, Headers, ParseOptions, Preamble, SyntaxError, parse_among, parse_header};
@@ -36,7 +37,7 @@ pub trait Files {
 }
 
 /// What lies at a path.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The same for the same file, however it is named.
     pub identity: PathBuf,
@@ -47,7 +48,7 @@ pub struct Entry {
 }
 
 /// What a file or folder holds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Content {
     /// A file's text.
     Text(String),

@@ -9,7 +9,7 @@ use super::{Checker, Flow, constant, strip_address};
 use crate::program::Aggregate;
 use crate::similar::closest;
 use crate::typed::{BinOp, Expr, ExprKind};
-use crate::types::aliases::{Alias, alias, alias_names, renamed, renamed_pair};
+use crate::types::aliases::{alias, alias_names, renamed, renamed_pair};
 use crate::types::{AddrSpace, IntType, StructField, StructId, Type};
 
 impl Checker<'_> {
@@ -124,7 +124,7 @@ impl Checker<'_> {
             let value = wrapped.and_then(|path| self.walk(base.clone(), path, span));
             return Some(value.unwrap_or_else(|| member(base, field, span)));
         }
-        if let Some(Alias { path, .. }) = alias(&owner, name)
+        if let Some(path) = alias(&owner, name)
             && let Some(value) = self.walk(base.clone(), path, span)
         {
             return Some(value);
@@ -155,7 +155,7 @@ impl Checker<'_> {
             Type::Ptr(target, _) => self.name(target),
             ty => self.name(ty),
         };
-        self.walk(base, alias(&owner, name)?.path, span)
+        self.walk(base, alias(&owner, name)?, span)
     }
 
     /// Fields of fields; pointers on the way are followed.

@@ -1,5 +1,5 @@
-//! `while` and `for ($i : a..b)`. A small loop of few constant rounds stays in the program, where the verifier walks every one of them;
-//! all others become callbacks of `bpf_loop`, which the verifier walks once. Where that helper is missing, or callbacks are nested too
+//! `while` and `for ($i : a..b)`. A small loop of few constant rounds that does not search stays in the program, where the verifier walks
+//! every one of them; all others become callbacks of `bpf_loop`, which the verifier walks once. Where that helper is missing, or callbacks are nested too
 //! deep, a loop in the program gets a bound. No loop ends in silence: a bound that was reached is counted.
 
 use super::{FnLower, Loop};
@@ -52,10 +52,10 @@ impl FnLower<'_, '_> {
         };
         let inline = rounds.filter(|n| {
             let walks = n.saturating_mul(self.rounds);
-            // A search is a callback of its own. Since Linux 7 the verifier takes each way that leads around one again in every
-            // round, unless the rounds are a callback, too.
-            let few_ways = !(self.may_nest(2) && searches(body) && !loops(body));
-            walks <= INLINE_ROUNDS && walks.saturating_mul(nodes(body)) <= INLINE_NODES && few_ways
+            // A search is a callback of its own. Linux 7 takes each way that leads around one again in every round, unless the
+            // rounds are a callback, too: for which there is room where nothing else inside nests.
+            let calls_back = self.may_nest(2) && searches(body) && !loops(body);
+            walks <= INLINE_ROUNDS && walks.saturating_mul(nodes(body)) <= INLINE_NODES && !calls_back
         });
         if inline.is_some() || !self.may_call_back() {
             return self.range_inline(var, start, end, body, inline);
@@ -201,13 +201,14 @@ fn searches(block: &Block) -> bool {
     block.any(&mut |node| matches!(node, Node::Expr(Expr { kind: ExprKind::Call(Op::Strstr, _), .. })))
 }
 
-/// Whether a block has loops.
+/// Whether a block has loops, or calls functions, which may have some.
 fn loops(block: &Block) -> bool {
     block.any(&mut |node| match node {
         Node::Stmt(s) => {
             matches!(s.kind, StmtKind::While { .. } | StmtKind::ForRange { .. } | StmtKind::ForMap { .. })
         }
-        _ => false,
+        Node::Expr(e) => matches!(e.kind, ExprKind::CallFn(..)),
+        Node::Place(_) => false,
     })
 }
 

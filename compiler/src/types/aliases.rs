@@ -2,130 +2,133 @@
 //! renamed. Sources: `include/net/sock.h`, `include/net/inet_sock.h`, `include/net/inet_timewait_sock.h`,
 //! `include/net/flow.h`, `include/uapi/asm-generic/siginfo.h` of Linux.
 
-/// A macro over nested fields.
-#[derive(Debug)]
-pub struct Alias {
-    /// The struct that has the macro.
-    pub owner: &'static str,
-    /// The macro.
-    pub name: &'static str,
-    /// What it stands for, step by step.
-    pub path: &'static [&'static str],
-}
+/// A macro, and the nested field that it stands for, step by step.
+type Macro = (&'static str, &'static [&'static str]);
 
-const fn sock(name: &'static str, field: &'static [&'static str]) -> Alias {
-    Alias { owner: "struct sock", name, path: field }
-}
-
-const fn inet(name: &'static str, field: &'static [&'static str]) -> Alias {
-    Alias { owner: "struct inet_sock", name, path: field }
-}
-
-const fn timewait(name: &'static str, field: &'static [&'static str]) -> Alias {
-    Alias { owner: "struct inet_timewait_sock", name, path: field }
-}
-
-const fn request(name: &'static str, field: &'static [&'static str]) -> Alias {
-    Alias { owner: "struct inet_request_sock", name, path: field }
-}
-
-const fn flow4(name: &'static str, field: &'static [&'static str]) -> Alias {
-    Alias { owner: "struct flowi4", name, path: field }
-}
-
-const fn flow6(name: &'static str, field: &'static [&'static str]) -> Alias {
-    Alias { owner: "struct flowi6", name, path: field }
-}
-
-const fn siginfo(name: &'static str, field: &'static [&'static str]) -> Alias {
-    Alias { owner: "struct kernel_siginfo", name, path: field }
-}
-
-/// All of them.
-pub const ALIASES: &[Alias] = &[
-    sock("sk_node", &["__sk_common", "skc_node"]),
-    sock("sk_nulls_node", &["__sk_common", "skc_nulls_node"]),
-    sock("sk_refcnt", &["__sk_common", "skc_refcnt"]),
-    sock("sk_tx_queue_mapping", &["__sk_common", "skc_tx_queue_mapping"]),
-    sock("sk_rx_queue_mapping", &["__sk_common", "skc_rx_queue_mapping"]),
-    sock("sk_hash", &["__sk_common", "skc_hash"]),
-    sock("sk_portpair", &["__sk_common", "skc_portpair"]),
-    sock("sk_num", &["__sk_common", "skc_num"]),
-    sock("sk_dport", &["__sk_common", "skc_dport"]),
-    sock("sk_addrpair", &["__sk_common", "skc_addrpair"]),
-    sock("sk_daddr", &["__sk_common", "skc_daddr"]),
-    sock("sk_rcv_saddr", &["__sk_common", "skc_rcv_saddr"]),
-    sock("sk_family", &["__sk_common", "skc_family"]),
-    sock("sk_state", &["__sk_common", "skc_state"]),
-    sock("sk_reuse", &["__sk_common", "skc_reuse"]),
-    sock("sk_reuseport", &["__sk_common", "skc_reuseport"]),
-    sock("sk_ipv6only", &["__sk_common", "skc_ipv6only"]),
-    sock("sk_net_refcnt", &["__sk_common", "skc_net_refcnt"]),
-    sock("sk_bound_dev_if", &["__sk_common", "skc_bound_dev_if"]),
-    sock("sk_bind_node", &["__sk_common", "skc_bind_node"]),
-    sock("sk_prot", &["__sk_common", "skc_prot"]),
-    sock("sk_net", &["__sk_common", "skc_net"]),
-    sock("sk_v6_daddr", &["__sk_common", "skc_v6_daddr"]),
-    sock("sk_v6_rcv_saddr", &["__sk_common", "skc_v6_rcv_saddr"]),
-    sock("sk_cookie", &["__sk_common", "skc_cookie"]),
-    sock("sk_incoming_cpu", &["__sk_common", "skc_incoming_cpu"]),
-    sock("sk_flags", &["__sk_common", "skc_flags"]),
-    sock("sk_rxhash", &["__sk_common", "skc_rxhash"]),
-    sock("sk_rmem_alloc", &["sk_backlog", "rmem_alloc"]),
-    inet("inet_daddr", &["sk", "__sk_common", "skc_daddr"]),
-    inet("inet_rcv_saddr", &["sk", "__sk_common", "skc_rcv_saddr"]),
-    inet("inet_dport", &["sk", "__sk_common", "skc_dport"]),
-    inet("inet_num", &["sk", "__sk_common", "skc_num"]),
-    timewait("tw_family", &["__tw_common", "skc_family"]),
-    timewait("tw_state", &["__tw_common", "skc_state"]),
-    timewait("tw_num", &["__tw_common", "skc_num"]),
-    timewait("tw_dport", &["__tw_common", "skc_dport"]),
-    timewait("tw_daddr", &["__tw_common", "skc_daddr"]),
-    timewait("tw_rcv_saddr", &["__tw_common", "skc_rcv_saddr"]),
-    timewait("tw_v6_daddr", &["__tw_common", "skc_v6_daddr"]),
-    timewait("tw_v6_rcv_saddr", &["__tw_common", "skc_v6_rcv_saddr"]),
-    request("ir_loc_addr", &["req", "__req_common", "skc_rcv_saddr"]),
-    request("ir_rmt_addr", &["req", "__req_common", "skc_daddr"]),
-    request("ir_num", &["req", "__req_common", "skc_num"]),
-    request("ir_rmt_port", &["req", "__req_common", "skc_dport"]),
-    request("ir_v6_rmt_addr", &["req", "__req_common", "skc_v6_daddr"]),
-    request("ir_v6_loc_addr", &["req", "__req_common", "skc_v6_rcv_saddr"]),
-    request("ireq_net", &["req", "__req_common", "skc_net"]),
-    request("ireq_state", &["req", "__req_common", "skc_state"]),
-    request("ireq_family", &["req", "__req_common", "skc_family"]),
-    request("ir_iif", &["req", "__req_common", "skc_bound_dev_if"]),
-    flow4("flowi4_oif", &["__fl_common", "flowic_oif"]),
-    flow4("flowi4_iif", &["__fl_common", "flowic_iif"]),
-    flow4("flowi4_mark", &["__fl_common", "flowic_mark"]),
-    flow4("flowi4_tos", &["__fl_common", "flowic_tos"]),
-    flow4("flowi4_scope", &["__fl_common", "flowic_scope"]),
-    flow4("flowi4_proto", &["__fl_common", "flowic_proto"]),
-    flow4("flowi4_flags", &["__fl_common", "flowic_flags"]),
-    flow4("flowi4_uid", &["__fl_common", "flowic_uid"]),
-    flow4("fl4_sport", &["uli", "ports", "sport"]),
-    flow4("fl4_dport", &["uli", "ports", "dport"]),
-    flow4("fl4_icmp_type", &["uli", "icmpt", "type"]),
-    flow4("fl4_icmp_code", &["uli", "icmpt", "code"]),
-    flow6("flowi6_oif", &["__fl_common", "flowic_oif"]),
-    flow6("flowi6_iif", &["__fl_common", "flowic_iif"]),
-    flow6("flowi6_mark", &["__fl_common", "flowic_mark"]),
-    flow6("flowi6_scope", &["__fl_common", "flowic_scope"]),
-    flow6("flowi6_proto", &["__fl_common", "flowic_proto"]),
-    flow6("flowi6_flags", &["__fl_common", "flowic_flags"]),
-    flow6("flowi6_uid", &["__fl_common", "flowic_uid"]),
-    flow6("fl6_sport", &["uli", "ports", "sport"]),
-    flow6("fl6_dport", &["uli", "ports", "dport"]),
-    siginfo("si_pid", &["_sifields", "_kill", "_pid"]),
-    siginfo("si_uid", &["_sifields", "_kill", "_uid"]),
-    siginfo("si_status", &["_sifields", "_sigchld", "_status"]),
-    siginfo("si_addr", &["_sifields", "_sigfault", "_addr"]),
-    siginfo("si_value", &["_sifields", "_rt", "_sigval"]),
-    siginfo("si_syscall", &["_sifields", "_sigsys", "_syscall"]),
-    Alias { owner: "struct in6_addr", name: "s6_addr", path: &["in6_u", "u6_addr8"] },
-    Alias { owner: "struct in6_addr", name: "s6_addr16", path: &["in6_u", "u6_addr16"] },
-    Alias { owner: "struct in6_addr", name: "s6_addr32", path: &["in6_u", "u6_addr32"] },
-    Alias { owner: "struct file", name: "f_dentry", path: &["f_path", "dentry"] },
-    Alias { owner: "struct file", name: "f_vfsmnt", path: &["f_path", "mnt"] },
+/// Macros over nested fields, by the struct that has them.
+const ALIASES: &[(&str, &[Macro])] = &[
+    (
+        "struct sock",
+        &[
+            ("sk_node", &["__sk_common", "skc_node"]),
+            ("sk_nulls_node", &["__sk_common", "skc_nulls_node"]),
+            ("sk_refcnt", &["__sk_common", "skc_refcnt"]),
+            ("sk_tx_queue_mapping", &["__sk_common", "skc_tx_queue_mapping"]),
+            ("sk_rx_queue_mapping", &["__sk_common", "skc_rx_queue_mapping"]),
+            ("sk_hash", &["__sk_common", "skc_hash"]),
+            ("sk_portpair", &["__sk_common", "skc_portpair"]),
+            ("sk_num", &["__sk_common", "skc_num"]),
+            ("sk_dport", &["__sk_common", "skc_dport"]),
+            ("sk_addrpair", &["__sk_common", "skc_addrpair"]),
+            ("sk_daddr", &["__sk_common", "skc_daddr"]),
+            ("sk_rcv_saddr", &["__sk_common", "skc_rcv_saddr"]),
+            ("sk_family", &["__sk_common", "skc_family"]),
+            ("sk_state", &["__sk_common", "skc_state"]),
+            ("sk_reuse", &["__sk_common", "skc_reuse"]),
+            ("sk_reuseport", &["__sk_common", "skc_reuseport"]),
+            ("sk_ipv6only", &["__sk_common", "skc_ipv6only"]),
+            ("sk_net_refcnt", &["__sk_common", "skc_net_refcnt"]),
+            ("sk_bound_dev_if", &["__sk_common", "skc_bound_dev_if"]),
+            ("sk_bind_node", &["__sk_common", "skc_bind_node"]),
+            ("sk_prot", &["__sk_common", "skc_prot"]),
+            ("sk_net", &["__sk_common", "skc_net"]),
+            ("sk_v6_daddr", &["__sk_common", "skc_v6_daddr"]),
+            ("sk_v6_rcv_saddr", &["__sk_common", "skc_v6_rcv_saddr"]),
+            ("sk_cookie", &["__sk_common", "skc_cookie"]),
+            ("sk_incoming_cpu", &["__sk_common", "skc_incoming_cpu"]),
+            ("sk_flags", &["__sk_common", "skc_flags"]),
+            ("sk_rxhash", &["__sk_common", "skc_rxhash"]),
+            ("sk_rmem_alloc", &["sk_backlog", "rmem_alloc"]),
+        ],
+    ),
+    (
+        "struct inet_sock",
+        &[
+            ("inet_daddr", &["sk", "__sk_common", "skc_daddr"]),
+            ("inet_rcv_saddr", &["sk", "__sk_common", "skc_rcv_saddr"]),
+            ("inet_dport", &["sk", "__sk_common", "skc_dport"]),
+            ("inet_num", &["sk", "__sk_common", "skc_num"]),
+        ],
+    ),
+    (
+        "struct inet_timewait_sock",
+        &[
+            ("tw_family", &["__tw_common", "skc_family"]),
+            ("tw_state", &["__tw_common", "skc_state"]),
+            ("tw_num", &["__tw_common", "skc_num"]),
+            ("tw_dport", &["__tw_common", "skc_dport"]),
+            ("tw_daddr", &["__tw_common", "skc_daddr"]),
+            ("tw_rcv_saddr", &["__tw_common", "skc_rcv_saddr"]),
+            ("tw_v6_daddr", &["__tw_common", "skc_v6_daddr"]),
+            ("tw_v6_rcv_saddr", &["__tw_common", "skc_v6_rcv_saddr"]),
+        ],
+    ),
+    (
+        "struct inet_request_sock",
+        &[
+            ("ir_loc_addr", &["req", "__req_common", "skc_rcv_saddr"]),
+            ("ir_rmt_addr", &["req", "__req_common", "skc_daddr"]),
+            ("ir_num", &["req", "__req_common", "skc_num"]),
+            ("ir_rmt_port", &["req", "__req_common", "skc_dport"]),
+            ("ir_v6_rmt_addr", &["req", "__req_common", "skc_v6_daddr"]),
+            ("ir_v6_loc_addr", &["req", "__req_common", "skc_v6_rcv_saddr"]),
+            ("ireq_net", &["req", "__req_common", "skc_net"]),
+            ("ireq_state", &["req", "__req_common", "skc_state"]),
+            ("ireq_family", &["req", "__req_common", "skc_family"]),
+            ("ir_iif", &["req", "__req_common", "skc_bound_dev_if"]),
+        ],
+    ),
+    (
+        "struct flowi4",
+        &[
+            ("flowi4_oif", &["__fl_common", "flowic_oif"]),
+            ("flowi4_iif", &["__fl_common", "flowic_iif"]),
+            ("flowi4_mark", &["__fl_common", "flowic_mark"]),
+            ("flowi4_tos", &["__fl_common", "flowic_tos"]),
+            ("flowi4_scope", &["__fl_common", "flowic_scope"]),
+            ("flowi4_proto", &["__fl_common", "flowic_proto"]),
+            ("flowi4_flags", &["__fl_common", "flowic_flags"]),
+            ("flowi4_uid", &["__fl_common", "flowic_uid"]),
+            ("fl4_sport", &["uli", "ports", "sport"]),
+            ("fl4_dport", &["uli", "ports", "dport"]),
+            ("fl4_icmp_type", &["uli", "icmpt", "type"]),
+            ("fl4_icmp_code", &["uli", "icmpt", "code"]),
+        ],
+    ),
+    (
+        "struct flowi6",
+        &[
+            ("flowi6_oif", &["__fl_common", "flowic_oif"]),
+            ("flowi6_iif", &["__fl_common", "flowic_iif"]),
+            ("flowi6_mark", &["__fl_common", "flowic_mark"]),
+            ("flowi6_scope", &["__fl_common", "flowic_scope"]),
+            ("flowi6_proto", &["__fl_common", "flowic_proto"]),
+            ("flowi6_flags", &["__fl_common", "flowic_flags"]),
+            ("flowi6_uid", &["__fl_common", "flowic_uid"]),
+            ("fl6_sport", &["uli", "ports", "sport"]),
+            ("fl6_dport", &["uli", "ports", "dport"]),
+        ],
+    ),
+    (
+        "struct kernel_siginfo",
+        &[
+            ("si_pid", &["_sifields", "_kill", "_pid"]),
+            ("si_uid", &["_sifields", "_kill", "_uid"]),
+            ("si_status", &["_sifields", "_sigchld", "_status"]),
+            ("si_addr", &["_sifields", "_sigfault", "_addr"]),
+            ("si_value", &["_sifields", "_rt", "_sigval"]),
+            ("si_syscall", &["_sifields", "_sigsys", "_syscall"]),
+        ],
+    ),
+    (
+        "struct in6_addr",
+        &[
+            ("s6_addr", &["in6_u", "u6_addr8"]),
+            ("s6_addr16", &["in6_u", "u6_addr16"]),
+            ("s6_addr32", &["in6_u", "u6_addr32"]),
+        ],
+    ),
+    ("struct file", &[("f_dentry", &["f_path", "dentry"]), ("f_vfsmnt", &["f_path", "mnt"])]),
 ];
 
 /// Fields that other kernels know under other names or in other places, both ways: (struct, name in the script, path to try). The name has
@@ -221,14 +224,19 @@ const RENAMED: &[(&str, &str, &[&str])] = &[
     ("struct dentry", "d_iname", &["d_shortname", "string"]),
 ];
 
-/// Names of all aliases of a struct, for "did you mean".
-pub fn alias_names(owner: &str) -> impl Iterator<Item = &'static str> {
-    ALIASES.iter().filter(move |alias| alias.owner == owner).map(|alias| alias.name)
+/// The macros of a struct.
+fn macros(owner: &str) -> &'static [Macro] {
+    ALIASES.iter().find(|(o, _)| *o == owner).map_or(&[], |(_, macros)| macros)
 }
 
-/// The nested field behind a macro.
-pub fn alias(owner: &str, name: &str) -> Option<&'static Alias> {
-    ALIASES.iter().find(|alias| alias.name == name && alias.owner == owner)
+/// Names of all aliases of a struct, for "did you mean".
+pub fn alias_names(owner: &str) -> impl Iterator<Item = &'static str> {
+    macros(owner).iter().map(|(name, _)| *name)
+}
+
+/// The nested field behind a macro, step by step.
+pub fn alias(owner: &str, name: &str) -> Option<&'static [&'static str]> {
+    macros(owner).iter().find(|(own, _)| *own == name).map(|(_, path)| *path)
 }
 
 /// Where else a field, or a field of a field (`first.second`), may be.
@@ -247,11 +255,13 @@ mod tests {
 
     #[test]
     fn aliases_are_unique() {
-        for (i, alias) in ALIASES.iter().enumerate() {
-            let same = ALIASES.iter().filter(|a| a.owner == alias.owner && a.name == alias.name).count();
-            assert_eq!(same, 1, "row {i}: {}.{}", alias.owner, alias.name);
+        for (owner, macros) in ALIASES {
+            assert_eq!(ALIASES.iter().filter(|(other, _)| other == owner).count(), 1, "{owner}");
+            for (name, _) in *macros {
+                assert_eq!(macros.iter().filter(|(other, _)| other == name).count(), 1, "{owner}.{name}");
+            }
         }
-        assert_eq!(alias("struct inet_sock", "inet_daddr").map(|a| a.path.len()), Some(3));
+        assert_eq!(alias("struct inet_sock", "inet_daddr").map(<[_]>::len), Some(3));
         assert_eq!(renamed("struct task_struct", "state").next(), Some(&["__state"][..]));
     }
 }

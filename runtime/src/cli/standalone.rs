@@ -12,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tapline_compiler::load::{Content, Entry, Files};
+use tapline_compiler::load::{Entry, Files};
 
 use super::args::Words;
 
@@ -33,57 +33,20 @@ pub struct Carried {
     /// The script.
     pub text: String,
     /// What lay where the script looked.
-    files: BTreeMap<PathBuf, Option<Kept>>,
-}
-
-/// An [`Entry`], as it is carried.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Kept {
-    identity: PathBuf,
-    writable_by_all: bool,
-    content: KeptContent,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum KeptContent {
-    Text(String),
-    Folder(Vec<String>),
-    Unreadable(String),
-}
-
-impl From<&Entry> for Kept {
-    fn from(entry: &Entry) -> Self {
-        let content = match entry.content.clone() {
-            Content::Text(text) => KeptContent::Text(text),
-            Content::Folder(names) => KeptContent::Folder(names),
-            Content::Unreadable(reason) => KeptContent::Unreadable(reason),
-        };
-        Self { identity: entry.identity.clone(), writable_by_all: entry.writable_by_all, content }
-    }
-}
-
-impl From<&Kept> for Entry {
-    fn from(kept: &Kept) -> Self {
-        let content = match kept.content.clone() {
-            KeptContent::Text(text) => Content::Text(text),
-            KeptContent::Folder(names) => Content::Folder(names),
-            KeptContent::Unreadable(reason) => Content::Unreadable(reason),
-        };
-        Self { identity: kept.identity.clone(), writable_by_all: kept.writable_by_all, content }
-    }
+    files: BTreeMap<PathBuf, Option<Entry>>,
 }
 
 /// The files that were carried along; no others.
 impl Files for Carried {
     fn open(&self, path: &Path) -> Option<Entry> {
-        self.files.get(path)?.as_ref().map(Entry::from)
+        self.files.get(path)?.clone()
     }
 }
 
 /// Files that keeps what was asked for.
 pub struct Recorder<'a> {
     files: &'a dyn Files,
-    seen: RefCell<BTreeMap<PathBuf, Option<Kept>>>,
+    seen: RefCell<BTreeMap<PathBuf, Option<Entry>>>,
 }
 
 impl<'a> Recorder<'a> {
@@ -101,7 +64,7 @@ impl<'a> Recorder<'a> {
 impl Files for Recorder<'_> {
     fn open(&self, path: &Path) -> Option<Entry> {
         let entry = self.files.open(path);
-        self.seen.borrow_mut().insert(path.to_owned(), entry.as_ref().map(Kept::from));
+        self.seen.borrow_mut().insert(path.to_owned(), entry.clone());
         entry
     }
 }
@@ -155,6 +118,8 @@ pub fn write(path: &Path, carried: &Carried) -> io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::io::Cursor;
+
+    use tapline_compiler::load::Content;
 
     use super::*;
 

@@ -28,12 +28,14 @@ pub(super) fn cells(func: &mut Function, maps: &MapSizes) -> bool {
     let found = accesses(func, &values, maps);
     let order = cfg::reverse_post_order(func);
     let mut edits: Table<(Block, usize), Edit> = Table::default();
+    let mut changed = false;
     for (slot, list) in found.of.enumerate() {
         let Some(list) = list.as_ref().filter(|list| !list.is_empty()) else { continue };
         let Some(needed) = Needed::new(func, &order, slot, list) else { continue };
         let data = &mut func.slots[slot];
-        data.size = data.size.next_multiple_of(WORD);
-        data.align = data.align.max(WORD);
+        let (size, align) = (data.size.next_multiple_of(WORD), data.align.max(WORD));
+        changed |= (size, align) != (data.size, data.align);
+        (data.size, data.align) = (size, align);
         needed.backwards(func, &order, |a, before, _| {
             let Some(written) = a.effect.written else { return };
             let words = Range { start: written.start / WORD * WORD, end: written.end.next_multiple_of(WORD) };
@@ -52,7 +54,7 @@ pub(super) fn cells(func: &mut Function, maps: &MapSizes) -> bool {
         });
     }
     if edits.is_empty() {
-        return false;
+        return changed;
     }
     for block in func.blocks.ids().collect::<Vec<_>>() {
         let insts = std::mem::take(&mut func.blocks[block].insts);

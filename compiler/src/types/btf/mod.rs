@@ -421,7 +421,10 @@ impl Btf {
     }
 
     fn floats_within(&self, id: TypeId, offset: u32, depth: u32, budget: &mut u32, found: &mut Floats) {
-        let Some(rest) = budget.checked_sub(1) else { return found.mixed = true };
+        let Some(rest) = budget.checked_sub(1) else {
+            found.mixed = true;
+            return;
+        };
         *budget = rest;
         let size = |id| self.size_of(id).and_then(|size| u32::try_from(size).ok()).unwrap_or(POINTER_SIZE);
         match self.get(self.resolve(id)) {
@@ -429,7 +432,13 @@ impl Btf {
             BtfType::Array(array) if depth > 0 => {
                 let step = size(array.elem);
                 for i in 0..array.len.min(MOST_LEAVES as u32) {
-                    self.floats_within(array.elem, offset.saturating_add(i * step), depth - 1, budget, found);
+                    self.floats_within(
+                        array.elem,
+                        offset.saturating_add(i.saturating_mul(step)),
+                        depth - 1,
+                        budget,
+                        found,
+                    );
                 }
                 found.mixed |= array.len as usize > MOST_LEAVES;
             }
