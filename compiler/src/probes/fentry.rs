@@ -300,6 +300,7 @@ fn missing(request: &Request<'_>, module: Option<&str>, function: &str) -> Diagn
     let d = request.missing(&what, function, ProbeSource::KernelFunctions);
     let known = || request.target.btf().is_some_and(|btf| btf.find(KindSet::FUNC, function).is_some());
     match kprobe::kernel_symbol(request, function) {
+        _ if module.is_some() => d,
         Symbol::Variable(note) => d.label("not a function").note(note),
         Symbol::Code if !known() => d
             .label("not traceable")

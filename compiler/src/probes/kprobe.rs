@@ -179,6 +179,10 @@ fn functions(request: &mut Request<'_>, module: Option<&str>, function: &str) ->
         (false, Some(module)) => format!("traceable function in the kernel module `{module}` with the name"),
     };
     let d = request.missing(&what, function, ProbeSource::KernelFunctions);
+    if let Some(module) = module {
+        let loaded = module == KERNEL || has_wildcard(module) || request.target.modules().iter().any(|it| it == module);
+        return Err(ProbeError::missing(if loaded { d } else { d.note(format!("no module `{module}` is loaded")) }));
+    }
     Err(ProbeError::missing(match kernel_symbol(request, function) {
         Symbol::None => d,
         Symbol::Variable(note) => d.label("not a function").note(note),

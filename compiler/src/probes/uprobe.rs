@@ -218,7 +218,15 @@ fn check(request: &Request<'_>, file: &str, function: &str, offset: u64) -> Resu
     Ok(())
 }
 
+/// What separates an archive from the file in it.
+const IN_ARCHIVE: &str = "!/";
+
 fn no_file(request: &Request<'_>, file: &str) -> Diagnostic {
+    if let Some((archive, inside)) = file.split_once(IN_ARCHIVE) {
+        let message = format!("files in archives cannot be probed yet: `{archive}` would have to be read");
+        let d = Diagnostic::error("missing-probe", message, request.part_span(0)).label("a file in an archive");
+        return d.help(format!("where the program has extracted `{inside}`, name it there"));
+    }
     let d =
         Diagnostic::error("missing-probe", format!("there is no program or library `{file}`"), request.part_span(0))
             .label("not found");
