@@ -311,9 +311,10 @@ pub trait Target {
         let _ = file;
         Err(TargetError::NotFound)
     }
-    /// Paths of the files that a process has mapped as code.
-    fn mapped_files(&self, pid: u32) -> Vec<String> {
-        let _ = pid;
+    /// Paths of the programs and libraries that match a pattern, among those that a process has mapped as code. Without a process
+    /// a path is looked up in the file system, and a name without a folder among what any process has mapped.
+    fn matching_files(&self, pattern: &str, pid: Option<u32>) -> Vec<String> {
+        let _ = (pattern, pid);
         Vec::new()
     }
     /// A symbol of the file at a path, a variable or a function, seen from the code at this offset of the file.

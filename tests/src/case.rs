@@ -97,6 +97,8 @@ pub struct Run {
     pub needs: Vec<String>,
     /// What a reference prints.
     pub reference: Reference,
+    /// Features without which a reference cannot run this, though the tool can.
+    pub reference_needs: Vec<String>,
 }
 
 impl Run {
@@ -121,6 +123,7 @@ impl Run {
             kernel: Vec::new(),
             needs: Vec::new(),
             reference: Reference::Same,
+            reference_needs: Vec::new(),
         }
     }
 }
@@ -383,16 +386,17 @@ fn set(run: &mut Run, key: &str, value: &str) -> Result<(), String> {
                 run.kernel.push(kernel_bound(bound.trim())?);
             }
         }
-        "needs" => run.needs.extend(value.split([',', ' ']).filter(|word| !word.is_empty()).map(str::to_owned)),
+        "needs" => run.needs.extend(listed(value)),
         "reference" => {
             let (word, reason) = value.split_once(' ').unwrap_or((value, ""));
             let reason = reason.trim();
-            run.reference = match (word, reason) {
-                ("same", "") => Reference::Same,
-                ("differs", reason) if !reason.is_empty() => Reference::Differs(reason.to_owned()),
-                ("skip", reason) if !reason.is_empty() => Reference::Skip(reason.to_owned()),
-                _ => return Err("@reference is same, differs REASON or skip REASON".to_owned()),
-            };
+            match (word, reason) {
+                ("same", "") => run.reference = Reference::Same,
+                ("differs", reason) if !reason.is_empty() => run.reference = Reference::Differs(reason.to_owned()),
+                ("skip", reason) if !reason.is_empty() => run.reference = Reference::Skip(reason.to_owned()),
+                ("needs", needs) if !needs.is_empty() => run.reference_needs.extend(listed(needs)),
+                _ => return Err("@reference is same, differs REASON, skip REASON or needs FEATURES".to_owned()),
+            }
         }
         _ => return Err(format!("unknown key @{key}")),
     }
@@ -421,6 +425,11 @@ fn end(value: &str) -> Result<End, String> {
         }
     }
     Ok(End::Signal { signal, after })
+}
+
+/// The words of a list, with commas or without.
+fn listed(list: &str) -> impl Iterator<Item = String> {
+    list.split([',', ' ']).filter(|word| !word.is_empty()).map(str::to_owned)
 }
 
 fn kernel_bound(text: &str) -> Result<KernelBound, String> {
@@ -511,10 +520,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_reference_needs_stands_beside_what_it_prints() {
+        let run = &parse("a/b", "// @reference: needs kprobe\n// @reference: differs in its text\n\nBEGIN {}\n")
+            .unwrap()
+            .runs[0];
+        assert_eq!(run.reference, Reference::Differs("in its text".into()));
+        assert_eq!(run.reference_needs, ["kprobe"]);
+    }
+
+    #[test]
     fn a_header_that_is_not_understood_is_an_error() {
         assert_eq!(parse("a", "// @sdtout:\n").unwrap_err().line, 1);
         assert!(parse("a", "//| lost\n").is_err());
         assert!(parse("a", "// @reference: differs\n").is_err());
+        assert!(parse("a", "// @reference: needs\n").is_err());
         assert!(parse("a", "// @stdout somehow:\n").is_err());
         assert!(parse("a", "// @options: 'open\n").is_err());
     }

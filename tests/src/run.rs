@@ -93,7 +93,8 @@ pub fn reason_to_skip(run: &Run, tool: &Tool) -> Option<String> {
             return Some(format!("kernel is not {relation} {major}.{minor}"));
         }
     }
-    run.needs.iter().find_map(|need| match need.as_str() {
+    let of_reference = run.reference_needs.iter().filter(|_| tool.reference);
+    run.needs.iter().chain(of_reference).find_map(|need| match need.as_str() {
         "programs" => (!tool.programs().is_dir()).then(|| "no test programs: `tests/run build` makes them".to_owned()),
         need => features::unmet(need),
     })

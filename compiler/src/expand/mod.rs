@@ -388,16 +388,21 @@ fn check_names(probes: &[ExpandedProbe], diagnostics: &mut Diagnostics) {
     }
 }
 
-/// An iterator runs to its end and then the script is over: nothing else could ever happen in it. Pinned ones run when somebody reads
-/// their files: a script may pin several.
+/// An iterator runs to its end and then the script is over: nothing but its begin and end could ever happen beside it. Pinned ones run
+/// when somebody reads their files: a script may pin several.
 fn check_iterators(probes: &[ExpandedProbe], diagnostics: &mut Diagnostics) {
-    let mut points = probes.iter().flat_map(|probe| &probe.points);
+    let lasting = |point: &&AttachPoint| !matches!(point.desc.attach, Attach::Begin | Attach::End);
+    let mut points = probes.iter().flat_map(|probe| &probe.points).filter(lasting);
     let Some(iterator) = points.clone().find(|point| point.kind == ProgramKind::Iter) else { return };
     if points.clone().all(|point| matches!(point.context, Context::Iterator { pinned: true, .. })) {
         return;
     }
     if let Some(other) = points.find(|point| !std::ptr::eq(*point, iterator)) {
-        let d = Diagnostic::error("iter-alone", "an iterator must be the only probe of its script", iterator.span);
+        let d = Diagnostic::error(
+            "iter-alone",
+            "an iterator must be the only probe of its script besides begin and end",
+            iterator.span,
+        );
         diagnostics.push(d.also(other.span, "another probe").help("put it into a script of its own"));
     }
 }

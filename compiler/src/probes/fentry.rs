@@ -1,7 +1,8 @@
 //! `fentry:[module:]function` and `fexit:[module:]function`: programs that the function itself calls, with arguments and result as BTF
 //! describes them. One program for each function.
 
-use super::{Concrete, ProbeError, Request, Resolved, close_names, has_wildcard};
+use super::kprobe::{self, Symbol};
+use super::{Concrete, ProbeError, Request, Resolved, close_names, has_wildcard, renamed};
 use crate::diagnostic::Diagnostic;
 use crate::expand::Context;
 use crate::program::{Attach, ProgramKind};
@@ -70,6 +71,9 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
         return Err(ProbeError::invalid(
             d.help(format!("use a {} instead", if exit { "kretprobe" } else { "kprobe" })),
         ));
+    }
+    if renamed::inlined(&function, request.target) {
+        return Err(ProbeError::missing(missing(request, module.as_deref(), &function)));
     }
     let mut points = Vec::new();
     let mut unfit = None;
@@ -279,10 +283,29 @@ fn missing(request: &Request<'_>, module: Option<&str>, function: &str) -> Diagn
         }
         _ => "traceable kernel function".to_owned(),
     };
+    if !has_wildcard(function)
+        && let Ok(found) = request.target.probe_names(ProbeSource::KernelFunctions, &format!("{function}.*"))
+        && let [copy, ..] = kprobe::copies(function, found, |name| name).as_slice()
+    {
+        let kprobe = if provider == "fexit" { "kretprobe" } else { "kprobe" };
+        return Diagnostic::error(
+            "missing-probe",
+            format!("the compiler renamed `{function}` to `{copy}`"),
+            request.span,
+        )
+        .label(format!("{provider} cannot trace it"))
+        .note("it changed the function's arguments, so that the kernel has no prototype of it")
+        .help(format!("a {kprobe} may do: `{kprobe}:{function}`"));
+    }
     let d = request.missing(&what, function, ProbeSource::KernelFunctions);
     let known = || request.target.btf().is_some_and(|btf| btf.find(KindSet::FUNC, function).is_some());
-    if !has_wildcard(function) && request.target.kernel_symbol(function).is_some() && !known() {
-        return d.note(format!("the kernel has it, but not its prototype, without which {provider} cannot trace it"));
+    match kprobe::kernel_symbol(request, function) {
+        _ if module.is_some() => d,
+        Symbol::Variable(note) => d.label("not a function").note(note),
+        Symbol::Code if !known() => d
+            .label("not traceable")
+            .note(format!("the kernel has it, but not its prototype, without which {provider} cannot trace it")),
+        Symbol::Code => d.label("not traceable"),
+        Symbol::None => d,
     }
-    d
 }

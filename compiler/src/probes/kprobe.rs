@@ -1,7 +1,7 @@
 //! `kprobe:[module:]function[+offset]` and `kretprobe:[module:]function`, with wildcards; both at an address.
 
 use super::fentry::{DEADLY, DEADLY_RETURNS, KERNEL};
-use super::{Concrete, ProbeError, Request, Resolved, has_wildcard};
+use super::{Concrete, ProbeError, Request, Resolved, has_wildcard, renamed};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expand::Context;
 use crate::number;
@@ -160,16 +160,11 @@ fn functions(request: &mut Request<'_>, module: Option<&str>, function: &str) ->
     };
     let functions = ask(function)?;
     let base = function.to_owned();
-    if !functions.is_empty() {
+    if !functions.is_empty() && !renamed::inlined(function, request.target) {
         return Ok(Matches { functions, base, suffixed: false });
     }
     if !has_wildcard(function) {
-        let copies = ask(&format!("{function}.*"))?;
-        let copies: Vec<_> = COMPILER_SUFFIXES
-            .iter()
-            .map(|suffix| copies.iter().filter(|(_, c)| is_copy(c, function, suffix)).cloned().collect::<Vec<_>>())
-            .find(|found| !found.is_empty())
-            .unwrap_or_default();
+        let copies = copies(function, ask(&format!("{function}.*"))?, |(_, name)| name);
         if !copies.is_empty() {
             let shown: Vec<String> = copies.iter().map(|(_, c)| format!("`{c}`")).collect();
             let message = format!("the compiler renamed `{function}`; probing {}", shown.join(", "));
@@ -183,11 +178,37 @@ fn functions(request: &mut Request<'_>, module: Option<&str>, function: &str) ->
         (false, None) => "traceable kernel function".to_owned(),
         (false, Some(module)) => format!("traceable function in the kernel module `{module}` with the name"),
     };
-    let mut d = request.missing(&what, function, ProbeSource::KernelFunctions);
-    if !has_wildcard(function) && request.target.kernel_symbol(function).is_some() {
-        d = d.note("the kernel has the function, but it is inlined everywhere or marked as not traceable");
+    let d = request.missing(&what, function, ProbeSource::KernelFunctions);
+    if let Some(module) = module {
+        let loaded = module == KERNEL || has_wildcard(module) || request.target.modules().iter().any(|it| it == module);
+        return Err(ProbeError::missing(if loaded { d } else { d.note(format!("no module `{module}` is loaded")) }));
     }
-    Err(ProbeError::missing(d))
+    Err(ProbeError::missing(match kernel_symbol(request, function) {
+        Symbol::None => d,
+        Symbol::Variable(note) => d.label("not a function").note(note),
+        Symbol::Code => d
+            .label("not traceable")
+            .note("it is written in assembly, a copy of an inline function, or marked `notrace`"),
+    }))
+}
+
+/// What the kernel has under a name that is none of a traceable function.
+pub(super) enum Symbol {
+    None,
+    Code,
+    /// With what to say of it.
+    Variable(String),
+}
+
+pub(super) fn kernel_symbol(request: &Request<'_>, name: &str) -> Symbol {
+    let address = (!has_wildcard(name)).then(|| request.target.kernel_symbol(name)).flatten();
+    match address.map(|address| request.target.kernel_place(address)) {
+        None => Symbol::None,
+        Some(Some(place)) if place.offset == 0 => Symbol::Code,
+        Some(_) => {
+            Symbol::Variable(format!("`{name}` is a variable of the kernel: `kaddr(\"{name}\")` is its address"))
+        }
+    }
 }
 
 /// Where to look: in the module that the script names or in those that match, the kernel first; else everywhere.
@@ -200,6 +221,14 @@ fn modules(request: &Request<'_>, wanted: Option<&str>) -> Vec<Option<String>> {
             all.filter(|name| glob.matches(name)).map(Some).collect()
         }
     }
+}
+
+/// The copies of a function that a compiler has made, of one kind.
+pub(super) fn copies<T>(function: &str, mut found: Vec<T>, name: impl Fn(&T) -> &str) -> Vec<T> {
+    let is_there = |suffix: &&&str| found.iter().any(|it| is_copy(name(it), function, suffix));
+    let suffix = COMPILER_SUFFIXES.iter().find(is_there);
+    found.retain(|it| suffix.is_some_and(|suffix| is_copy(name(it), function, suffix)));
+    found
 }
 
 /// `name` is `function`, then the suffix, then digits.

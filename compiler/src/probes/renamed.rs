@@ -170,6 +170,11 @@ fn traceable(name: &str, source: ProbeSource, target: &dyn Target) -> bool {
     }
 }
 
+/// Of a function that was replaced only a copy is left, as the kernel marks inline functions: it cannot be traced.
+pub(super) fn inlined(function: &str, target: &dyn Target) -> bool {
+    ADVICE.iter().any(|(name, _)| *name == function) && !traceable(function, ProbeSource::KernelFunctions, target)
+}
+
 /// What became of a kernel function that does not exist here, if its name alone cannot be replaced.
 pub(super) fn advice(function: &str, target: &dyn Target) -> Option<String> {
     if has_wildcard(function) {

@@ -1,12 +1,12 @@
 //! `uprobe:file:function[+offset]` and `uretprobe:file:function`: functions of programs and libraries, by their ELF symbols, with
-//! wildcards in the function and, with `-p`, in the file; at an address; at a line of the source; by the names of C++ and Rust.
+//! wildcards in the function and in the file; at an address; at a line of the source; by the names of C++ and Rust.
 
 use super::{Concrete, ProbeError, Request, Resolved, close_names, has_wildcard};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expand::Context;
 use crate::number;
 use crate::program::{Attach, ProgramKind};
-use crate::target::{CodePlace, Glob, LANGUAGES, TargetError, UserBinary, UserFunction, similar};
+use crate::target::{CodePlace, LANGUAGES, TargetError, UserBinary, UserFunction, similar};
 
 pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
     let file = request.part(0).to_owned();
@@ -41,14 +41,8 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
         }
     };
     check(request, &file, &function, offset)?;
-    let files = match request.options.pid {
-        Some(pid) if has_wildcard(&file) => {
-            let glob = Glob::new(&file);
-            request.target.mapped_files(pid).into_iter().filter(|path| glob.matches(path)).collect()
-        }
-        _ => vec![file.clone()],
-    };
     let several = has_wildcard(&file);
+    let files = if several { request.target.matching_files(&file, request.options.pid) } else { vec![file.clone()] };
     let returns = request.provider.name == "uretprobe";
     let mut points = Vec::new();
     for file in &files {
@@ -61,13 +55,13 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
                 check_place(request, &binary, &function, offset)?;
                 points.extend(in_file(request, binary, language, offset)?);
             }
-            // Not everything that a process maps is a program.
+            // Not everything that matches is a program.
             Err(_) if several => {}
             Err(e) => return Err(unreadable(request, file, &e)),
         }
     }
     if points.is_empty() {
-        let message = format!("no file of the process that matches `{file}` has a function `{function}`");
+        let message = format!("no file that matches `{file}` has a function `{function}`");
         return Err(ProbeError::missing(Diagnostic::error("missing-probe", message, request.span)));
     }
     Ok(points)
@@ -206,9 +200,10 @@ fn check(request: &Request<'_>, file: &str, function: &str, offset: u64) -> Resu
         let d = request.invalid(usize::from(!file.is_empty()), format!("a {provider} needs a file and a function"));
         return fail(d.help(format!("its form is `{}`", request.provider.form)));
     }
-    if has_wildcard(file) && request.options.pid.is_none() {
-        let d = request.invalid(0, format!("a wildcard in the file of a {provider} needs a process"));
-        return fail(d.label("files of which process?").help("name the process with `-p PID`, or one file"));
+    if has_wildcard(file) && !file.contains('/') && request.options.pid.is_none() {
+        let d = request.invalid(0, format!("a wildcard in the file of a {provider} needs a process or a folder"));
+        let help = format!("name the process with `-p PID`, or the folder: `{provider}:/usr/lib/{file}:{function}`");
+        return fail(d.label("files of which process?").help(help));
     }
     if function.starts_with(|c: char| c.is_ascii_digit()) && number::parse(function).is_none() {
         return fail(request.invalid(1, format!("`{function}` is neither a function nor an address")));
@@ -223,7 +218,15 @@ fn check(request: &Request<'_>, file: &str, function: &str, offset: u64) -> Resu
     Ok(())
 }
 
+/// What separates an archive from the file in it.
+const IN_ARCHIVE: &str = "!/";
+
 fn no_file(request: &Request<'_>, file: &str) -> Diagnostic {
+    if let Some((archive, inside)) = file.split_once(IN_ARCHIVE) {
+        let message = format!("files in archives cannot be probed yet: `{archive}` would have to be read");
+        let d = Diagnostic::error("missing-probe", message, request.part_span(0)).label("a file in an archive");
+        return d.help(format!("where the program has extracted `{inside}`, name it there"));
+    }
     let d =
         Diagnostic::error("missing-probe", format!("there is no program or library `{file}`"), request.part_span(0))
             .label("not found");

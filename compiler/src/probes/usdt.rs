@@ -20,12 +20,22 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
         let d = request.invalid(request.parts.len().saturating_sub(1), "a usdt probe needs a name");
         return Err(ProbeError::invalid(d.help(format!("its form is `{}`", request.provider.form))));
     }
-    let files = files(request, &file)?;
+    if file.is_empty() && request.options.pid.is_none() {
+        let d = request.invalid(0, "a usdt probe without a file needs a process").label("which file?");
+        return Err(ProbeError::invalid(
+            d.help("name the process with `-p PID`, the file (`usdt:/path/of/program:name`), or all programs that run (`usdt:*:name`)"),
+        ));
+    }
+    let several = file.is_empty() || has_wildcard(&file);
+    let pattern = if file.is_empty() { "*" } else { &file };
+    let files = if several { request.target.matching_files(pattern, request.options.pid) } else { vec![file.clone()] };
     let mut points = Vec::new();
     let mut seen = Vec::new();
     for file in files {
         let binary = match request.target.usdt_probes(&file) {
             Ok(binary) => binary,
+            // Not everything that matches is a program.
+            Err(_) if several => continue,
             Err(TargetError::NotFound) => return Err(ProbeError::missing(no_file(request, &file))),
             Err(e) => {
                 let message = format!("cannot read the usdt probes of `{file}`: {e}");
@@ -39,21 +49,6 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
         return Err(ProbeError::missing(no_probe(request, &seen, &name)));
     }
     Ok(points)
-}
-
-/// The files that the first part names: all that the process of `-p` has mapped, where it is empty or has a wildcard.
-fn files(request: &Request<'_>, file: &str) -> Result<Vec<String>, ProbeError> {
-    if !file.is_empty() && !has_wildcard(file) {
-        return Ok(vec![file.to_owned()]);
-    }
-    let Some(pid) = request.options.pid else {
-        let d = request.invalid(0, "a usdt probe without a file needs a process").label("which file?");
-        return Err(ProbeError::invalid(
-            d.help("name the process with `-p PID`, or the file: `usdt:/path/of/program:name`"),
-        ));
-    };
-    let glob = Glob::new(if file.is_empty() { "*" } else { file });
-    Ok(request.target.mapped_files(pid).into_iter().filter(|path| glob.matches(path)).collect())
 }
 
 fn add(request: &mut Request<'_>, binary: &UsdtBinary, provider: Option<&str>, name: &str, points: &mut Vec<Concrete>) {

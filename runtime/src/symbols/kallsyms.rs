@@ -56,6 +56,7 @@ impl KernelSymbols {
             }
             table.add(&line);
         }
+        table.tell_data_from_code();
         // A stable sort keeps the order of aliases.
         table.entries.sort_by_key(|entry| entry.address);
         table.entries.shrink_to_fit();
@@ -86,6 +87,15 @@ impl KernelSymbols {
         self.names.push_str(name);
         self.entries.push(entry);
         Some(())
+    }
+
+    /// Kernels from 7.0 on call some of their data code. All of it lies between the kernel's text and that of its start.
+    fn tell_data_from_code(&mut self) {
+        let at = |wanted: &str| self.find(wanted).filter(|symbol| symbol.module.is_none()).map(|symbol| symbol.address);
+        let (Some(from), Some(to)) = (at("_etext"), at("_sinittext")) else { return };
+        for entry in self.entries.iter_mut().filter(|entry| entry.module == 0 && (from..to).contains(&entry.address)) {
+            entry.code = false;
+        }
     }
 
     fn module(&mut self, name: &str) -> Option<u16> {
@@ -148,6 +158,15 @@ ffffffffc0000000 t helper\t[xfs]
 not a line
 ffffffffc0000040 t other\t[nf_tables]
 ";
+
+    #[test]
+    fn data_that_is_called_code_is_data() {
+        let table = "ff00 T _stext\nff00 T work\nff40 T _etext\nff80 T init_task\nffa0 T _sinittext\nffa0 t start\nffb0 T _einittext\n";
+        let symbols = KernelSymbols::read(table.as_bytes()).unwrap();
+        assert!(symbols.find("work").unwrap().code && symbols.find("start").unwrap().code);
+        assert!(!symbols.find("init_task").unwrap().code);
+        assert_eq!(symbols.function_at(0xff84).unwrap().name, "work");
+    }
 
     #[test]
     fn addresses_are_named_by_the_function_before_them() {

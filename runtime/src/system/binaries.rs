@@ -1,6 +1,7 @@
 //! User programs and libraries by the names that scripts give them, and their functions.
 
-use std::collections::BTreeSet;
+use std::cell::LazyCell;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use object::{Object, ObjectSymbol, ReadCache};
@@ -29,14 +30,14 @@ pub fn functions(symbols: &ElfSymbols, pattern: &str) -> Vec<UserFunction> {
             "rust:" => demangle::rust(symbol),
             _ => demangle::cpp(symbol),
         };
-        name.is_some_and(|name| {
-            let without_parameters = name.split('(').next().unwrap_or_default();
-            // The newer mangling of Rust has `<crate::Type>::method`.
-            let plain = name.replacen(['<', '>'], "", 2);
-            glob.matches(&name)
-                || (!wanted.contains('(') && glob.matches(without_parameters))
-                || (name.starts_with('<') && !name.contains(" as ") && glob.matches(&plain))
-        })
+        // Functions of C keep their names.
+        let name = name.as_deref().unwrap_or(symbol);
+        let without_parameters = name.split('(').next().unwrap_or_default();
+        // The newer mangling of Rust has `<crate::Type>::method`.
+        let plain = name.replacen(['<', '>'], "", 2);
+        glob.matches(name)
+            || (!wanted.contains('(') && glob.matches(without_parameters))
+            || (name.starts_with('<') && !name.contains(" as ") && glob.matches(&plain))
     };
     let mut found: Vec<UserFunction> = symbols
         .iter()
@@ -120,18 +121,36 @@ pub fn matching(pattern: &str) -> Vec<PathBuf> {
 
 /// Paths of the files that a process has mapped as code, sorted; through its root folder where that is another than ours.
 pub fn mapped(pid: u32) -> Vec<String> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    mapped_by([pid])
+}
+
+/// The same of all processes.
+pub fn mapped_by_any() -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    mapped_by(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()))
+}
+
+/// Each file comes once, whatever the processes call it.
+fn mapped_by(pids: impl IntoIterator<Item = u32>) -> Vec<String> {
     let mounts = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/mnt")).ok();
-    let elsewhere = mounts("self") != mounts(&pid.to_string());
-    let mut paths: Vec<String> = text
-        .lines()
-        .filter(|line| line.split_whitespace().nth(1).is_some_and(|flags| flags.contains('x')))
-        .filter_map(|line| Some(line.get(line.find('/')?..)?.to_owned()))
-        .filter(|path| !path.ends_with(" (deleted)"))
-        .map(|path| if elsewhere { format!("/proc/{pid}/root{path}") } else { path })
-        .collect();
+    let own = mounts("self");
+    let mut files = HashMap::new();
+    for pid in pids {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+        let elsewhere = LazyCell::new(|| mounts(&pid.to_string()) != own);
+        for line in text.lines() {
+            // `from-to flags offset device inode path`
+            let words: Vec<&str> = line.split_whitespace().take(5).collect();
+            let ([_, flags, _, device, inode], Some(start)) = (words.as_slice(), line.find('/')) else { continue };
+            let path = line.get(start..).unwrap_or_default();
+            if flags.contains('x') && !path.ends_with(" (deleted)") {
+                let name = || if *elsewhere { format!("/proc/{pid}/root{path}") } else { path.to_owned() };
+                files.entry(format!("{device} {inode}")).or_insert_with(name);
+            }
+        }
+    }
+    let mut paths: Vec<String> = files.into_values().collect();
     paths.sort_unstable();
-    paths.dedup();
     paths
 }
 

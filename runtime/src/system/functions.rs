@@ -8,6 +8,9 @@ use tapline_compiler::target::{Glob, TargetError};
 
 use crate::symbols::kallsyms::KernelSymbols;
 
+/// Where tracefs lists them.
+pub const LIST: &str = "available_filter_functions";
+
 /// Functions, in the form of `available_filter_functions`: one per line, `function` or `function [module]`.
 #[derive(Debug)]
 pub struct Functions {
@@ -116,8 +119,13 @@ fn is_scaffold(name: &str) -> bool {
     ["__pfx_", "__cfi_", "__SCT__", "__SCK__"].iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Names that the kernel refuses kprobes on, from the text of debugfs's `kprobes/blacklist`: `0xfrom-0xto\tname`.
-pub fn parse_blocklist(text: &str) -> Vec<String> {
+/// Names that the kernel refuses kprobes on; none where it does not show them.
+pub fn blocked() -> Vec<String> {
+    parse_blocklist(&std::fs::read_to_string("/sys/kernel/debug/kprobes/blacklist").unwrap_or_default())
+}
+
+/// From the text of debugfs's `kprobes/blacklist`: `0xfrom-0xto\tname`.
+fn parse_blocklist(text: &str) -> Vec<String> {
     let mut names: Vec<String> =
         text.lines().filter_map(|line| Some(line.split_once('\t')?.1.trim().to_owned())).collect();
     names.sort_unstable();
@@ -128,7 +136,7 @@ pub fn parse_blocklist(text: &str) -> Vec<String> {
 /// Why there is no list.
 pub(super) fn no_list(error: &TargetError) -> TargetError {
     match error {
-        TargetError::NotFound => TargetError::NoTracefs("available_filter_functions is missing".into()),
+        TargetError::NotFound => TargetError::NoTracefs(format!("{LIST} is missing")),
         other => other.clone(),
     }
 }

@@ -205,9 +205,7 @@ impl System {
             .get_or_init(|| {
                 let listed = match &self.options.traceable_functions {
                     Some(path) => return tracefs::read_text(path).map(Functions::from_text),
-                    None => self
-                        .tracefs()
-                        .and_then(|tracefs| tracefs::read_text(&tracefs.path("available_filter_functions"))),
+                    None => self.tracefs().and_then(|tracefs| tracefs::read_text(&tracefs.path(functions::LIST))),
                 };
                 match listed {
                     Ok(text) if !text.is_empty() => Ok(Functions::from_text(text)),
@@ -227,10 +225,7 @@ impl System {
 
     /// True for functions that the kernel refuses kprobes on. Where the list cannot be read, nothing is.
     pub fn is_blocked(&self, function: &str) -> bool {
-        let blocked = self.blocked.get_or_init(|| {
-            let text = tracefs::read_text(Path::new("/sys/kernel/debug/kprobes/blacklist")).unwrap_or_default();
-            functions::parse_blocklist(&text)
-        });
+        let blocked = self.blocked.get_or_init(functions::blocked);
         blocked.binary_search_by(|have| have.as_str().cmp(function)).is_ok()
     }
 
@@ -474,8 +469,17 @@ impl Target for System {
         Ok(UsdtBinary { path, probes })
     }
 
-    fn mapped_files(&self, pid: u32) -> Vec<String> {
-        binaries::mapped(pid)
+    fn matching_files(&self, pattern: &str, pid: Option<u32>) -> Vec<String> {
+        let mapped = match pid {
+            Some(pid) => binaries::mapped(pid),
+            None if pattern.contains('/') => {
+                let found = binaries::matching(pattern).into_iter();
+                return found.filter_map(|path| path.into_os_string().into_string().ok()).collect();
+            }
+            None => binaries::mapped_by_any(),
+        };
+        let glob = Glob::new(pattern);
+        mapped.into_iter().filter(|path| glob.matches(path)).collect()
     }
 
     fn user_symbol(&self, path: &str, name: &str, offset: u64) -> Option<UserSymbol> {

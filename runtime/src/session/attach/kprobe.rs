@@ -8,6 +8,7 @@ use tapline_compiler::program::{Attach, ProbeDesc};
 use crate::session::SessionError;
 use crate::sys::bpf::{self, When};
 use crate::sys::perf::{self, Scope};
+use crate::system::functions;
 
 use super::{Environment, Failure, Links, c_string};
 
@@ -38,7 +39,8 @@ pub(super) fn attach(
     };
     let config = if is_return { pmu.return_config } else { 0 };
     let scope = Scope::Cpu(env.first_cpu());
-    let event = perf::function(scope, pmu.kind, config, target.as_deref(), offset).map_err(|e| explain(&e))?;
+    let event = perf::function(scope, pmu.kind, config, target.as_deref(), offset)
+        .map_err(|error| explain(&error, place, env))?;
     let link = bpf::link_perf_event(program, event.as_fd(), cookie)?;
     Ok(Links { links: vec![link], events: vec![event], probes: 1, slow: 1, ..Links::default() })
 }
@@ -63,16 +65,45 @@ fn full_name(function: &str, module: Option<&str>) -> String {
     }
 }
 
-fn explain(error: &io::Error) -> Failure {
-    match error.raw_os_error() {
-        Some(libc::ENOENT) => Failure::missing("the kernel has no such function that can be probed"),
-        Some(libc::EADDRNOTAVAIL) => {
-            let failure = Failure::missing("several functions of the kernel have this name");
-            Failure { ambiguous: true, ..failure }.help("name the module, or probe a function that calls it")
-        }
-        Some(libc::EINVAL) => Failure::missing("the kernel does not allow a probe on this function"),
-        Some(libc::EILSEQ) => Failure::missing("the offset is not at the start of an instruction"),
-        _ => Failure::from(io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO))),
+/// Why the kernel takes no probe at a place: it does not say, but lists where it does and where it never will.
+fn refused(place: Place<'_>, env: &Environment) -> Failure {
+    let function = match place {
+        Place::Named { function, .. } => function,
+        Place::Address(address) => env.symbols().function_at(address).map_or("", |symbol| symbol.name),
+    };
+    if functions::blocked().iter().any(|name| name == function) {
+        return Failure::missing("the kernel forbids probes in this function")
+            .help("it runs on the way to a probe, or where none can be served: probe a function that calls it");
+    }
+    env.untraceable(function).unwrap_or_else(|| Failure::missing("the kernel does not allow a probe at this place"))
+}
+
+/// Several functions have the name: what tells them apart.
+fn ambiguous(function: &str, env: &Environment) -> Failure {
+    /// More would not be read.
+    const SHOWN: usize = 4;
+    let same = env.symbols().iter().filter(|symbol| symbol.code && symbol.address != 0 && symbol.name == function);
+    let places: Vec<String> = same
+        .map(|symbol| match symbol.module {
+            Some(module) => format!("`kprobe:{module}:{function}`"),
+            None => format!("`kprobe:{:#x}`", symbol.address),
+        })
+        .take(SHOWN)
+        .collect();
+    let failure = Failure { ambiguous: true, ..Failure::missing("several functions of the kernel have this name") };
+    match places.as_slice() {
+        [] => failure.help("probe a function that calls it"),
+        places => failure.help(format!("probe a function that calls it, or one of them: {}", places.join(", "))),
+    }
+}
+
+fn explain(error: &io::Error, place: Place<'_>, env: &Environment) -> Failure {
+    match (error.raw_os_error(), place) {
+        (Some(libc::ENOENT), _) => Failure::missing("the kernel has no such function that can be probed"),
+        (Some(libc::EADDRNOTAVAIL), Place::Named { function, .. }) => ambiguous(function, env),
+        (Some(libc::EINVAL), place) => refused(place, env),
+        (Some(libc::EILSEQ), _) => Failure::missing("the offset is not at the start of an instruction"),
+        (code, _) => Failure::from(io::Error::from_raw_os_error(code.unwrap_or(libc::EIO))),
     }
 }
 
@@ -82,6 +113,7 @@ pub(super) fn attach_multi(
     program: BorrowedFd<'_>,
     probes: &[&ProbeDesc],
     when: When,
+    env: &Environment,
     failed: &mut dyn FnMut(&ProbeDesc, Failure) -> Result<(), SessionError>,
 ) -> Result<Links, SessionError> {
     let mut links = Links::default();
@@ -105,7 +137,9 @@ pub(super) fn attach_multi(
             Err(e) if part.len() == 1 => {
                 let error =
                     if e.raw_os_error() == Some(libc::ESRCH) { io::Error::from_raw_os_error(libc::ENOENT) } else { e };
-                failed(first, explain(&error))?;
+                let Attach::Kprobe { function, module, offset } = &first.attach else { continue };
+                let place = Place::Named { function, module: module.as_deref(), offset: *offset };
+                failed(first, explain(&error, place, env))?;
             }
             Err(_) => {
                 let (low, high) = part.split_at(part.len() / 2);

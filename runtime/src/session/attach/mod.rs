@@ -20,6 +20,7 @@ use crate::errno::describe;
 use crate::maps::table::online_cpus;
 use crate::symbols::kallsyms::KernelSymbols;
 use crate::sys::bpf::When;
+use crate::system::functions::{self, Functions};
 
 use super::SessionError;
 
@@ -165,6 +166,16 @@ impl Environment {
         self.symbols.get_or_init(|| KernelSymbols::load().unwrap_or_default())
     }
 
+    /// The failure to trace a function that is none of those which the kernel can trace, where it lists them.
+    fn untraceable(&self, function: &str) -> Option<Failure> {
+        let text = fs::read_to_string(self.tracefs()?.join(functions::LIST)).ok()?;
+        let missing = !text.is_empty() && !Functions::from_text(text).contains(function);
+        missing.then(|| {
+            Failure::missing("it is none of the functions that the kernel can trace")
+                .help("such are copies of inline functions, what is marked `notrace`, and what runs at boot only: trace a function that calls it, or a tracepoint")
+        })
+    }
+
     fn kprobe_pmu(&self) -> Option<Pmu> {
         *self.kprobe_pmu.get_or_init(|| read_pmu("kprobe"))
     }
@@ -222,15 +233,15 @@ pub fn attach_all(
         };
         match desc.kind {
             ProgramKind::KprobeMulti => {
-                all.extend(kprobe::attach_multi(fd.as_fd(), &probes, When::Entry, &mut failed)?);
+                all.extend(kprobe::attach_multi(fd.as_fd(), &probes, When::Entry, env, &mut failed)?);
             }
             ProgramKind::KretprobeMulti => {
-                all.extend(kprobe::attach_multi(fd.as_fd(), &probes, When::Return, &mut failed)?);
+                all.extend(kprobe::attach_multi(fd.as_fd(), &probes, When::Return, env, &mut failed)?);
             }
             ProgramKind::KprobeSession => {
                 // The entries, then the returns of the same functions.
                 let (entries, _) = probes.split_at(probes.len() / 2);
-                let links = kprobe::attach_multi(fd.as_fd(), entries, When::Session, &mut failed)?;
+                let links = kprobe::attach_multi(fd.as_fd(), entries, When::Session, env, &mut failed)?;
                 all.extend(Links { probes: links.probes * 2, ..links });
             }
             ProgramKind::UprobeMulti | ProgramKind::UretprobeMulti => {
@@ -284,7 +295,7 @@ fn attach_one(fd: BorrowedFd<'_>, kind: ProgramKind, probe: &ProbeDesc, env: &En
         Attach::KprobeAddress(address) => {
             kprobe::attach(fd, kprobe::Place::Address(*address), kind == ProgramKind::Kretprobe, cookie, env)?
         }
-        Attach::Function { .. } => function::attach(fd)?,
+        Attach::Function { function, .. } => function::attach(fd, function, env)?,
         Attach::Iter { name, pin, .. } => iter::attach(fd, name, pin.as_deref())?,
         Attach::Tracepoint { category, event } => tracepoint::attach(fd, category, event, cookie, env)?,
         Attach::RawTracepoint { event } => tracepoint::attach_raw(fd, event, cookie)?,
