@@ -107,6 +107,12 @@ pub(super) fn buf(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
         Some(arg) => Some(checker.number_arg("buf", arg)?),
         None => None,
     };
+    if let Some(length) = &length
+        && constant_number(length).is_some_and(|n| n < 0)
+    {
+        checker.error("string-length", "a length is not negative", length.span);
+        return None;
+    }
     let value = match call.arg(0)? {
         // Zero bytes of a literal count here, and more of them follow up to the length.
         ast::Expr { kind: ast::ExprKind::Str(bytes), span } => {

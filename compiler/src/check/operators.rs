@@ -185,8 +185,12 @@ impl Checker<'_> {
                 }
             }
         }
+        // The bits of truth values are one.
+        let truth =
+            matches!((&lhs.ty, &rhs.ty, op), (Type::Bool, Type::Bool, BinOp::BitAnd | BinOp::BitOr | BinOp::BitXor));
         let (lhs, rhs) = (convert(lhs, &ty), convert(rhs, &ty));
-        Some(Expr { kind: ExprKind::Binary(op, Box::new(lhs), Box::new(rhs)), ty, span })
+        let result = Expr { kind: ExprKind::Binary(op, Box::new(lhs), Box::new(rhs)), ty, span };
+        Some(if truth { convert(result, &Type::Bool) } else { result })
     }
 
     fn sign_warning(&mut self, span: Span) {
