@@ -7,6 +7,7 @@ use tapline_grammar::span::Span;
 
 use super::access::origin;
 use super::{Checker, constant};
+use crate::builtins;
 use crate::similar::closest;
 use crate::typed::Expr;
 use crate::types::Type;
@@ -75,7 +76,7 @@ impl Checker<'_> {
             }
             _ => {}
         }
-        let Some(base) = self.types.named(&name.node) else {
+        let Some(base) = self.types.named(&name.node).or_else(|| self.types.tagged(&name.node)) else {
             self.unknown_type(&name.node, name.span, false);
             return None;
         };
@@ -165,6 +166,13 @@ impl Checker<'_> {
                 }
                 if let Some(name) = super::bare_name(expr)
                     && let Some(ty) = self.types.named(name).or_else(|| aggregate(name))
+                {
+                    return Some(ty);
+                }
+                if let Some(name) = super::bare_name(expr)
+                    && builtins::find(name).is_none()
+                    && self.types.enumerator(name).is_none()
+                    && let Some(ty) = self.types.tagged(name)
                 {
                     return Some(ty);
                 }
