@@ -549,6 +549,8 @@ pub enum Op {
     KernelSymbol,
     /// `(integer) -> user symbol` of the current process.
     UserSymbol,
+    /// `(uint64) -> timestamp` or cgroup path: shown by this entry of its table.
+    Shown(u64),
     /// `(integer family, integer address | pointer or array of 4 or 16 bytes) -> inet`.
     Inet,
     /// `(array or pointer to 6 bytes) -> mac`.

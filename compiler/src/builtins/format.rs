@@ -206,14 +206,12 @@ pub enum Accepts {
 /// See [`Accepts`].
 pub fn accepts(conversion: Conversion, ty: &Type) -> Accepts {
     let number = matches!(ty, Type::Bool | Type::Int(_) | Type::Enum { .. } | Type::Ptr(..));
-    let symbol = matches!(ty, Type::KernelSymbol | Type::Username | Type::Timestamp { .. });
     let bytes = matches!(ty, Type::Buf(_) | Type::Str(_) | Type::Array(..) | Type::Mac);
     let fits = match conversion {
         Conversion::Signed | Conversion::Unsigned | Conversion::Octal | Conversion::Hex | Conversion::HexUpper => {
-            number || symbol
+            number
         }
-        Conversion::Pointer => number || matches!(ty, Type::KernelSymbol),
-        Conversion::Char | Conversion::GfpFlags => number,
+        Conversion::Pointer | Conversion::Char | Conversion::GfpFlags => number,
         Conversion::String => !matches!(ty, Type::Void),
         Conversion::Raw | Conversion::RawHex | Conversion::RawEscaped => bytes,
     };

@@ -8,7 +8,7 @@ use crate::check::{Checker, constant_number, convert, decay, int_literal};
 use crate::program::ActionKind;
 use crate::typed::{Expr, ExprKind, Op};
 use crate::types::layout::size_of;
-use crate::types::{IntType, Type};
+use crate::types::{IntType, Type, entry_number};
 
 /// Linux' numbers of the address families.
 const AF_INET: i128 = 2;
@@ -175,5 +175,6 @@ pub(super) fn cgroup_path(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<
         None => String::new(),
         Some(arg) => String::from_utf8_lossy(&checker.literal_string("the filter of cgroup_path()", arg)?).into_owned(),
     };
-    Some(convert(id?, &Type::CgroupPath { filter: filter.into() }))
+    let by = entry_number(&mut checker.types.aggregates.filters, filter);
+    Some(call.op(Op::Shown(by), vec![id?], Type::CgroupPath))
 }

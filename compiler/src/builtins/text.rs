@@ -5,12 +5,14 @@ use std::rc::Rc;
 use tapline_grammar::ast;
 
 use super::Call;
-use crate::check::{Checker, constant_number, convert, decay, int_literal, string_literal as literal, text_literal};
+use crate::check::{
+    Checker, Flow, constant_number, convert, decay, int_literal, string_literal as literal, text_literal,
+};
 use crate::program::Clock;
 use crate::texts::Numbered;
 use crate::typed::{CmpOp, Expr, ExprKind, Op, UnOp};
 use crate::types::layout::size_of;
-use crate::types::{IntType, Type};
+use crate::types::{IntType, Type, entry_number};
 
 const CHAR: Type = Type::Int(IntType { size: 1, signed: true });
 
@@ -105,6 +107,12 @@ pub(super) fn buf(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
         Some(arg) => Some(checker.number_arg("buf", arg)?),
         None => None,
     };
+    if let Some(length) = &length
+        && constant_number(length).is_some_and(|n| n < 0)
+    {
+        checker.error("string-length", "a length is not negative", length.span);
+        return None;
+    }
     let value = match call.arg(0)? {
         // Zero bytes of a literal count here, and more of them follow up to the length.
         ast::Expr { kind: ast::ExprKind::Str(bytes), span } => {
@@ -358,12 +366,13 @@ pub(super) fn syscall_name(checker: &mut Checker<'_>, call: &Call<'_>) -> Option
 pub(super) fn strftime(checker: &mut Checker<'_>, call: &Call<'_>) -> Option<Expr> {
     let format = checker.literal_string("the format of strftime()", call.arg(0)?);
     let time = checker.number_arg("strftime", call.arg(1)?)?;
-    let clock = match &time.kind {
-        ExprKind::Call(Op::Nsecs(clock), _) => *clock,
+    let clock = match checker.flow_of(&time) {
+        Flow::Time(clock) => clock,
         _ => Clock::Boot,
     };
     let format = String::from_utf8_lossy(&format?).into_owned();
-    Some(convert(time, &Type::Timestamp { format: format.into(), clock }))
+    let by = entry_number(&mut checker.types.aggregates.formats, (format, clock));
+    Some(call.op(Op::Shown(by), vec![time], Type::Timestamp))
 }
 
 /// Digits behind the point at most: those of a unit of 10^18.

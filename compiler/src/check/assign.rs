@@ -59,7 +59,9 @@ impl Checker<'_> {
             ast::ExprKind::Map { name, key } => {
                 let access = self.map_access(name, key.as_deref(), target.span);
                 let value = self.stored_value(value);
-                let ((map, key), value) = (access?, value?);
+                let (map, key) = access?;
+                self.mark_stored(map);
+                let value = value?;
                 if self.copies_aggregation(&value) {
                     return None;
                 }

@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use super::flow::Flow;
 use super::{Checker, constant};
-use crate::typed::{Block, Expr, ExprKind};
+use crate::program::Clock;
+use crate::typed::{Block, Expr, ExprKind, Op};
 use crate::types::Type;
 
 /// The zero of a type.
@@ -94,6 +95,7 @@ impl Checker<'_> {
                 self.flow_of(then).join(&self.flow_of(otherwise)).unwrap_or_else(|_| Flow::Of(expr.ty.clone()))
             }
             ExprKind::Block(Block { value: Some(value), .. }) => self.flow_of(value),
+            ExprKind::Call(Op::Nsecs(clock), _) if *clock != Clock::Boot => Flow::Time(*clock),
             _ => Flow::Of(expr.ty.clone()),
         }
     }

@@ -327,6 +327,9 @@ impl Checker<'_> {
         {
             return Some(Expr { span, ..decay(operand, (**target).clone()) });
         }
+        if let (Some(text), Type::Bool) = (constant::string(&operand), &to) {
+            return Some(constant::bool(!text.is_empty(), span));
+        }
         let size = |ty: &Type| crate::types::layout::size_of(ty, &self.types.aggregates);
         let bytes = |elem: &Type| matches!(elem, Type::Int(_) | Type::Bool);
         let plain = |ty: &Type| matches!(ty, Type::Bool | Type::Int(_) | Type::Enum { .. } | Type::Ptr(..));
@@ -341,7 +344,7 @@ impl Checker<'_> {
                 (
                     Type::Int(_) | Type::Enum { .. },
                     Type::KernelSymbol | Type::Username | Type::ErrorText | Type::SignalName | Type::SyscallName
-                ) | (Type::KernelSymbol | Type::Username | Type::Timestamp { .. }, Type::Int(_))
+                ) | (Type::KernelSymbol | Type::Username, Type::Int(_))
                     | (Type::Str(_), Type::Str(_))
                     | (Type::Buf(_), Type::Buf(_))
             ),

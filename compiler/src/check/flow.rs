@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use crate::program::Aggregate;
+use crate::program::{Aggregate, Clock};
 use crate::types::{AddrSpace, IntType, Type};
 
 /// What is known about a value.
@@ -13,6 +13,8 @@ pub enum Flow {
     Flex(u64),
     /// A tuple member by member.
     Tuple(Vec<Flow>),
+    /// `uint64` nanoseconds of a clock other than that of `nsecs`: `strftime()` asks for it.
+    Time(Clock),
     /// A type.
     Of(Type),
 }
@@ -46,6 +48,7 @@ impl Flow {
         match self {
             Self::Flex(value) => Type::Int(smallest(i128::from(*value))),
             Self::Tuple(members) => Type::Tuple(members.iter().map(Self::ty).collect()),
+            Self::Time(_) => Type::U64,
             Self::Of(ty) => ty.clone(),
         }
     }
@@ -63,7 +66,7 @@ impl Flow {
         match (self, self.integer()) {
             (Self::Flex(value), _) if holds(into, i128::from(*value)) => Fit::Whole,
             (_, None) => Fit::No,
-            (Self::Of(_), Some(int)) if join_ints(into, int) == into => Fit::Whole,
+            (Self::Of(_) | Self::Time(_), Some(int)) if join_ints(into, int) == into => Fit::Whole,
             _ => Fit::Cut,
         }
     }
@@ -87,6 +90,10 @@ impl Flow {
         let Some(depth) = depth.checked_sub(1) else { return Err(Conflict::Types) };
         Ok(match (self, other) {
             (Self::Flex(a), Self::Flex(b)) => Self::Flex(*a.max(b)),
+            (Self::Time(clock), Self::Flex(_)) | (Self::Flex(_), Self::Time(clock)) => Self::Time(*clock),
+            (Self::Time(a), Self::Time(b)) if a == b => Self::Time(*a),
+            (Self::Time(_), _) => Self::Of(Type::U64).join_within(other, depth)?,
+            (_, Self::Time(_)) => self.join_within(&Self::Of(Type::U64), depth)?,
             // Older scripts keep truth values in variables that begin as 0.
             (Self::Flex(value), Self::Of(Type::Bool)) => Self::Of(Type::Int(smallest(i128::from(*value)))),
             (Self::Flex(value), Self::Of(ty)) | (Self::Of(ty), Self::Flex(value)) => match ty {
@@ -241,6 +248,8 @@ mod tests {
         assert_eq!(Flow::Flex(70_000).join(&int(2, true)), Ok(int(4, true)));
         assert_eq!(Flow::Flex(u64::MAX).join(&int(8, false)), Ok(int(8, false)));
         assert_eq!(Flow::Flex(u64::MAX).join(&int(8, true)), Err(Conflict::Types));
+        assert_eq!(Flow::Flex(0).join(&Flow::Time(Clock::Tai)), Ok(Flow::Time(Clock::Tai)));
+        assert_eq!(Flow::Time(Clock::Wall).join(&Flow::Time(Clock::Tai)), Ok(int(8, false)));
         assert_eq!(Flow::Flex(1).join(&Flow::Flex(300)).map(|f| f.ty()), Ok(int(2, true).ty()));
         assert_eq!(smallest(200), IntType { size: 2, signed: true });
         assert_eq!(smallest(-128), IntType { size: 1, signed: true });

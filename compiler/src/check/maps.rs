@@ -41,8 +41,10 @@ struct Map {
     /// Named as a whole (`print(@m)`).
     named: Option<Span>,
     declared: Option<(MapKind, u32)>,
-    /// Nothing is ever assigned; reads give zero.
+    /// Nothing that has a type of its own is ever assigned; reads give zero.
     empty: bool,
+    /// Something is assigned, which may be made of the map itself.
+    stored: bool,
     /// Something about it was reported in this pass.
     broken: bool,
     /// A probe that is not checked uses it.
@@ -65,6 +67,7 @@ impl Maps {
             map.read = None;
             map.named = None;
             map.broken = false;
+            map.stored = false;
         }
     }
 
@@ -190,6 +193,13 @@ impl Checker<'_> {
         let id = self.maps.all.push(Map { name: name.to_owned(), first: span, unknown, ..Map::default() });
         self.maps.by_name.insert(name.to_owned(), id);
         id
+    }
+
+    /// Something is assigned to the map, whatever it is.
+    pub(crate) fn mark_stored(&mut self, id: MapId) {
+        if let Some(map) = self.maps.all.get_mut(id) {
+            map.stored = true;
+        }
     }
 
     /// The map as a whole, for `print(@m)` and its kind.
@@ -407,6 +417,7 @@ impl Checker<'_> {
             if let Some(span) = map.read.or(map.named)
                 && !map.broken
                 && !map.unknown
+                && !map.stored
                 && (map.empty || map.value.is_none())
             {
                 found.push((map.name.clone(), span, map.empty, map.declared.is_some()));

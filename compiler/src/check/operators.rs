@@ -102,14 +102,6 @@ fn holds<T: PartialOrd + ?Sized>(op: CmpOp, a: &T, b: &T) -> bool {
     }
 }
 
-/// The integer type of an operand of arithmetic; a user counts by its number.
-fn number(expr: &Expr) -> Option<IntType> {
-    as_int(&expr.ty).or(match expr.ty {
-        Type::Username => Some(IntType::U32),
-        _ => None,
-    })
-}
-
 impl Checker<'_> {
     pub(super) fn binary(&mut self, op: ast::BinOp, lhs: &ast::Expr, rhs: &ast::Expr, span: Span) -> Option<Expr> {
         match infix(op) {
@@ -128,10 +120,10 @@ impl Checker<'_> {
         }
     }
 
-    /// An expression as a condition: any scalar.
+    /// An expression as a condition: a number, a pointer, or a text that is known.
     pub(crate) fn condition(&mut self, expr: &ast::Expr) -> Option<Expr> {
         let cond = self.value_expr(expr)?;
-        if cond.ty.is_scalar() {
+        if as_int(&cond.ty).is_some() || matches!(cond.ty, Type::Ptr(..) | Type::Fixed { .. }) {
             return Some(cond);
         }
         if let Some(text) = constant::string(&cond) {
@@ -172,7 +164,7 @@ impl Checker<'_> {
         if matches!(op, BinOp::Div | BinOp::Mod) && constant::value(&rhs) == Some(0) {
             self.warning("division-by-zero", "division by zero", span).label("the divisor is always zero");
         }
-        let (Some(a), Some(b)) = (number(&lhs), number(&rhs)) else {
+        let (Some(a), Some(b)) = (as_int(&lhs.ty), as_int(&rhs.ty)) else {
             self.mismatch(symbol(op), &lhs, &rhs, span);
             return None;
         };
@@ -193,8 +185,12 @@ impl Checker<'_> {
                 }
             }
         }
+        // The bits of truth values are one.
+        let truth =
+            matches!((&lhs.ty, &rhs.ty, op), (Type::Bool, Type::Bool, BinOp::BitAnd | BinOp::BitOr | BinOp::BitXor));
         let (lhs, rhs) = (convert(lhs, &ty), convert(rhs, &ty));
-        Some(Expr { kind: ExprKind::Binary(op, Box::new(lhs), Box::new(rhs)), ty, span })
+        let result = Expr { kind: ExprKind::Binary(op, Box::new(lhs), Box::new(rhs)), ty, span };
+        Some(if truth { convert(result, &Type::Bool) } else { result })
     }
 
     fn sign_warning(&mut self, span: Span) {
@@ -274,7 +270,8 @@ impl Checker<'_> {
             }
             // A symbol compares by its address, a user by its number.
             (Type::KernelSymbol | Type::Username, other) if as_int(other).is_some() => Some(Type::U64),
-            (a, b) if a == b && a.is_scalar() => None,
+            (Type::Fixed { .. }, b) if lhs.ty == *b => None,
+            (a, b) if a == b && a.is_scalar() && equality => None,
             // What is only printed is the same when its bytes are.
             (a, b) if a == b && equality && is_shown_as_text(a) => None,
             _ => {
@@ -420,5 +417,5 @@ impl Checker<'_> {
 
 /// Types of more than a word that keep what their text is made of when it is printed.
 fn is_shown_as_text(ty: &Type) -> bool {
-    matches!(ty, Type::Inet | Type::Mac | Type::UserSymbol | Type::Stack { .. })
+    matches!(ty, Type::Inet | Type::Mac | Type::UserSymbol | Type::Stack { .. } | Type::Timestamp | Type::CgroupPath)
 }

@@ -7,11 +7,12 @@ use tapline_grammar::span::Span;
 
 use super::access::origin;
 use super::{Checker, constant};
+use crate::builtins;
 use crate::similar::closest;
 use crate::typed::Expr;
 use crate::types::Type;
 use crate::types::layout::size_of;
-use crate::types::names::predefined_names;
+use crate::types::names::{aggregate, predefined_names};
 
 /// Suffixes of one type name.
 const MAX_SUFFIXES: usize = 32;
@@ -65,12 +66,17 @@ impl Checker<'_> {
                 let base = if name.node == "string" { Type::Str(len) } else { Type::Buf(len) };
                 return self.suffixes(base, rest, operand, ty.span);
             }
+            // The largest of them: the family is part of each address.
+            "inet" if capacity().is_some() && ty.suffixes.len() == 1 => {
+                self.positive(capacity()?)?;
+                return Some(Type::Inet);
+            }
             "char" if capacity().is_some() && ty.suffixes.len() == 1 => {
                 return Some(Type::Str(self.positive(capacity()?)?));
             }
             _ => {}
         }
-        let Some(base) = self.types.named(&name.node) else {
+        let Some(base) = self.types.named(&name.node).or_else(|| self.types.tagged(&name.node)) else {
             self.unknown_type(&name.node, name.span, false);
             return None;
         };
@@ -123,6 +129,12 @@ impl Checker<'_> {
     }
 
     pub(super) fn unknown_type(&mut self, name: &str, span: Span, composite: bool) {
+        if aggregate(name).is_some() {
+            self.error("invalid-type", format!("no value is of type `{name}`"), span)
+                .label("only maps hold this")
+                .help("its number is an integer: `(int64)@m`");
+            return;
+        }
         let blind = self.types.is_blind();
         let close = match name.split_once(' ') {
             Some((keyword @ ("struct" | "union" | "enum"), tag)) => {
@@ -153,7 +165,14 @@ impl Checker<'_> {
                     return self.type_expr(ty, None);
                 }
                 if let Some(name) = super::bare_name(expr)
-                    && let Some(ty) = self.types.named(name)
+                    && let Some(ty) = self.types.named(name).or_else(|| aggregate(name))
+                {
+                    return Some(ty);
+                }
+                if let Some(name) = super::bare_name(expr)
+                    && builtins::find(name).is_none()
+                    && self.types.enumerator(name).is_none()
+                    && let Some(ty) = self.types.tagged(name)
                 {
                     return Some(ty);
                 }
@@ -172,6 +191,8 @@ impl Checker<'_> {
         let size = match ty {
             // The byte behind the longest string is nobody's.
             Type::Str(capacity) => capacity.min(self.script.limits.max_strlen),
+            // A map's value is spread over processors and buckets: one word stands for it.
+            Type::Aggregate(_) => 8,
             _ => size_of(&ty, &self.types.aggregates),
         };
         Some(constant::int(i128::from(size), span))

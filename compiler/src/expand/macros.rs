@@ -11,6 +11,7 @@ use tapline_grammar::span::Span;
 
 use super::defines::{MAX_ADDED_NODES, MAX_DEPTH, measure};
 use super::walk::{self, Visitor};
+use crate::builtins;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 
 /// All macros of a script by name; several of one name differ in their parameters.
@@ -91,6 +92,13 @@ fn form(def: &MacroDef) -> String {
     format!("{}({})", def.name.node, def.params.iter().map(param).collect::<Vec<_>>().join(", "))
 }
 
+/// Builtins that are words of the language where they stand alone: a macro of such a name is used with parentheses, so that it can be
+/// made of the builtin.
+fn is_builtin_word(name: &str) -> bool {
+    let argument = name.strip_prefix("arg").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    argument || matches!(name, "args" | "ctx" | "kstack" | "nsecs" | "pid" | "tid" | "ustack")
+}
+
 /// Whether an argument may stand for a parameter.
 fn fits(param: &MacroParam, argument: &Expr) -> bool {
     match param {
@@ -104,8 +112,8 @@ fn fits(param: &MacroParam, argument: &Expr) -> bool {
 pub(super) struct Expander<'a> {
     table: &'a Macros,
     diagnostics: &'a mut Diagnostics,
-    /// Macros whose body is being walked, with the place of their use.
-    active: Vec<(String, Span)>,
+    /// Macros whose body is being walked: where each is defined, and where it is used.
+    active: Vec<(Span, Span)>,
     /// Uses so far: makes names of variables unique.
     uses: u32,
     depth: usize,
@@ -121,7 +129,9 @@ impl<'a> Expander<'a> {
     /// True when `e` was a use of a macro.
     fn use_of(&mut self, e: &mut Expr) -> bool {
         let (name, mut args) = match &mut e.kind {
-            ExprKind::Ident(name) if self.table.by_name.contains_key(name.as_str()) => (name.clone(), Vec::new()),
+            ExprKind::Ident(name) if self.table.by_name.contains_key(name.as_str()) && !is_builtin_word(name) => {
+                (name.clone(), Vec::new())
+            }
             ExprKind::Call { name, args } if self.table.by_name.contains_key(name.node.as_str()) => {
                 (name.node.clone(), std::mem::take(args))
             }
@@ -133,20 +143,26 @@ impl<'a> Expander<'a> {
         for arg in &mut args {
             walk::expr(self, arg);
         }
-        if let Some((_, outer)) = self.active.iter().find(|(active, _)| *active == name) {
-            let d = Diagnostic::error("macro-recursion", format!("the macro `{name}` uses itself"), e.span);
-            self.diagnostics.push(d.also(*outer, "expanded from here").note("macros cannot be recursive"));
-            e.kind = ExprKind::Error;
-            return true;
-        }
         let chosen = candidates.iter().find(|def| {
             def.params.len() == args.len() && def.params.iter().zip(&args).all(|(param, arg)| fits(param, arg))
         });
+        if chosen.is_none() && builtins::find(&name).is_some() {
+            if let ExprKind::Call { args: place, .. } = &mut e.kind {
+                *place = args;
+            }
+            return true;
+        }
         let Some(def) = chosen else {
             self.no_match(&name, candidates, &args, e.span);
             e.kind = ExprKind::Error;
             return true;
         };
+        if let Some((_, outer)) = self.active.iter().find(|(active, _)| *active == def.name.span) {
+            let d = Diagnostic::error("macro-recursion", format!("the macro `{name}` uses itself"), e.span);
+            self.diagnostics.push(d.also(*outer, "expanded from here").note("macros cannot be recursive"));
+            e.kind = ExprKind::Error;
+            return true;
+        }
         self.expand(e, def, args);
         true
     }
@@ -238,7 +254,7 @@ impl<'a> Expander<'a> {
         }
         self.left -= size.nodes;
         e.kind = result.kind;
-        self.active.push((def.name.node.clone(), e.span));
+        self.active.push((def.name.span, e.span));
         walk::children(self, e);
         if matches!(e.kind, ExprKind::Ident(_) | ExprKind::Call { .. }) {
             self.use_of(e);

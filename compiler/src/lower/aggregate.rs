@@ -1,8 +1,9 @@
 //! Aggregates: where they lie, and how they are written into a place.
 
 use super::scalar::int_of;
+use super::strings::capacity_of;
 use super::{FnLower, Home, Loc, Mem};
-use crate::ir::{BinOp as Ir, Block, Cond, Value};
+use crate::ir::{BinOp as Ir, Block, Cond, Value, Width};
 use crate::typed::{Expr, ExprKind, VarId};
 use crate::types::layout::TupleLayout;
 use crate::types::{AddrSpace, Type};
@@ -283,7 +284,9 @@ impl FnLower<'_, '_> {
             return self.strings_equal(lhs, rhs, yes, no);
         }
         let (a, b) = (self.local(lhs), self.local(rhs));
-        self.equal_at(a, b, &lhs.ty, no);
+        // Equal buffers have no more bytes than the smaller one has room for.
+        let smaller = if capacity_of(&rhs.ty) < capacity_of(&lhs.ty) { &rhs.ty } else { &lhs.ty };
+        self.equal_at(a, b, smaller, no);
         self.b.jump(yes);
     }
 
@@ -311,6 +314,17 @@ impl FnLower<'_, '_> {
             Type::Str(capacity) => {
                 let on = self.b.block();
                 self.bytes_equal(a, b, *capacity, on, no);
+                self.b.enter(on);
+            }
+            Type::Buf(capacity) => {
+                self.b.mark_indexed(a.base);
+                self.b.mark_indexed(b.base);
+                let [x, y] = [a, b].map(|mem| self.b.load(Width::W4, mem.base, mem.offset));
+                let (same_length, on) = (self.b.block(), self.b.block());
+                self.b.branch(Cond::Eq, x, y, same_length, no);
+                self.b.enter(same_length);
+                let difference = self.difference(a.at(4), b.at(4), x, *capacity);
+                self.b.branch_imm(Cond::Eq, difference, 0, on, no);
                 self.b.enter(on);
             }
             _ if ty.is_scalar() => {

@@ -171,6 +171,13 @@ impl FnLower<'_, '_> {
                 let place = dst.at(8);
                 self.b.store(Width::W8, place.base, place.offset, tgid);
             }
+            (Op::Shown(by), [number]) => {
+                let number = self.scalar(number);
+                self.b.store(Width::W8, dst.base, dst.offset, number);
+                let by = self.b.iconst(by as i64);
+                let place = dst.at(8);
+                self.b.store(Width::W8, place.base, place.offset, by);
+            }
             (Op::Inet, [family, address]) => self.inet_into(family, address, dst),
             (Op::Mac, [address]) => {
                 let loc = self.bytes_of(address);

@@ -140,6 +140,11 @@ impl FnLower<'_, '_> {
         let n = self.scalar(n);
         let n = self.clamp(n, most);
         let (x, y) = (self.leading_bytes(a, n, most), self.leading_bytes(b, n, most));
+        self.difference(x, y, n, most)
+    }
+
+    /// The same of bytes in BPF memory, of which `most` may be read.
+    pub(super) fn difference(&mut self, x: Mem, y: Mem, n: Value, most: u32) -> Value {
         let (i, result) = (self.b.variable(), self.b.variable());
         let zero = self.b.iconst(0);
         self.b.set(i, zero);

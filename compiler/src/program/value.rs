@@ -54,12 +54,10 @@ pub enum ValueType {
     Inet,
     /// Six bytes.
     Mac,
-    /// `u64` nanoseconds of the clock, printed by a strftime format (with `%f` for microseconds).
+    /// `u64` nanoseconds, `u64` number of the format, from 1 (0: nothing was stored).
     Timestamp {
-        /// strftime format.
-        format: String,
-        /// What the number counts from.
-        clock: Clock,
+        /// strftime formats (with `%f` for microseconds), and the clocks whose nanoseconds they are.
+        formats: Vec<(String, Clock)>,
     },
     /// 64-bit number, printed in a larger unit with decimals.
     Fixed {
@@ -78,10 +76,11 @@ pub enum ValueType {
     SignalName,
     /// `u64` syscall number, printed as name.
     SyscallName,
-    /// `u64` cgroup id, printed as path under the hierarchy that the filter matches.
+    /// `u64` cgroup id, `u64` number of the filter, from 1 (0: nothing was stored); printed as path under the hierarchy that the filter
+    /// matches.
     CgroupPath {
-        /// Filter of hierarchies.
-        filter: String,
+        /// Filters of hierarchies.
+        filters: Vec<String>,
     },
     /// Index of an attach point (`u64`), printed as its name.
     ProbeName,

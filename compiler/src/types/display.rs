@@ -47,12 +47,12 @@ pub fn display(ty: &Type, aggregates: &Aggregates) -> String {
         Type::UserSymbol => "usym_t".into(),
         Type::Inet => "inet[24]".into(),
         Type::Mac => "mac_address".into(),
-        Type::Timestamp { .. } => "timestamp".into(),
+        Type::Timestamp => "timestamp".into(),
         Type::Fixed { .. } => "fixed_t".into(),
         Type::Username => "username_t".into(),
         // Whatever the name, its place in a string is this long.
         Type::ErrorText | Type::SignalName | Type::SyscallName => "string[64]".into(),
-        Type::CgroupPath { .. } => "cgroup_path_t".into(),
+        Type::CgroupPath => "cgroup_path_t".into(),
         Type::ProbeName => "probe_t".into(),
         Type::Aggregate(aggregate) => aggregate_name(*aggregate).into(),
     }

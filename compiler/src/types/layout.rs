@@ -32,12 +32,10 @@ pub fn size_of(ty: &Type, aggregates: &Aggregates) -> u32 {
         Type::Int(int) | Type::Enum { int, .. } => int.size.into(),
         Type::Ptr(..)
         | Type::KernelSymbol
-        | Type::Timestamp { .. }
         | Type::Fixed { .. }
         | Type::ErrorText
         | Type::SignalName
         | Type::SyscallName
-        | Type::CgroupPath { .. }
         | Type::ProbeName => 8,
         Type::Username => 4,
         Type::Struct(id) => aggregates.structs.get(*id).map_or(0, |s| s.size),
@@ -46,7 +44,7 @@ pub fn size_of(ty: &Type, aggregates: &Aggregates) -> u32 {
         Type::Buf(capacity) => align_up(capacity.saturating_add(4), 4),
         Type::Tuple(members) => tuple_layout(members.iter(), aggregates).size,
         Type::Record(members) => tuple_layout(members.iter().map(|(_, ty)| ty), aggregates).size,
-        Type::Stack { .. } | Type::UserSymbol => 16,
+        Type::Stack { .. } | Type::UserSymbol | Type::Timestamp | Type::CgroupPath => 16,
         Type::Inet => 24,
         Type::Mac => 6,
         Type::Aggregate(aggregate) => aggregate_size(*aggregate),
@@ -66,12 +64,12 @@ pub fn align_of(ty: &Type, aggregates: &Aggregates) -> u32 {
         Type::Ptr(..)
         | Type::KernelSymbol
         | Type::UserSymbol
-        | Type::Timestamp { .. }
+        | Type::Timestamp
         | Type::Fixed { .. }
         | Type::ErrorText
         | Type::SignalName
         | Type::SyscallName
-        | Type::CgroupPath { .. }
+        | Type::CgroupPath
         | Type::ProbeName
         | Type::Stack { .. }
         | Type::Inet

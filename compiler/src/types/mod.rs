@@ -89,13 +89,8 @@ pub enum Type {
     Inet,
     /// `macaddr(x)`.
     Mac,
-    /// `strftime(fmt, x)`.
-    Timestamp {
-        /// The format.
-        format: Rc<str>,
-        /// What is counted.
-        clock: Clock,
-    },
+    /// `strftime(fmt, x)`: the number, and which of [`Aggregates::formats`] shows it.
+    Timestamp,
     /// `fixed(x, unit)`: 64 bits.
     Fixed {
         /// What is printed as 1.
@@ -113,11 +108,8 @@ pub enum Type {
     SignalName,
     /// `syscall_name(x)`.
     SyscallName,
-    /// `cgroup_path(x)`.
-    CgroupPath {
-        /// Filter.
-        filter: Rc<str>,
-    },
+    /// `cgroup_path(x)`: the number, and which of [`Aggregates::filters`] finds it.
+    CgroupPath,
     /// `probe` where one program serves several attach points.
     ProbeName,
     /// The value of an aggregating map.
@@ -171,13 +163,11 @@ impl Type {
                 | Self::Enum { .. }
                 | Self::Ptr(..)
                 | Self::KernelSymbol
-                | Self::Timestamp { .. }
                 | Self::Fixed { .. }
                 | Self::Username
                 | Self::ErrorText
                 | Self::SignalName
                 | Self::SyscallName
-                | Self::CgroupPath { .. }
                 | Self::ProbeName
         )
     }
@@ -190,6 +180,20 @@ pub struct Aggregates {
     pub structs: crate::index::IndexVec<StructId, StructDef>,
     /// Enums.
     pub enums: crate::index::IndexVec<EnumId, EnumDef>,
+    /// How times are shown: a format and the clock that they were read from. A value says which, counted from 1.
+    pub formats: Vec<(String, Clock)>,
+    /// Where paths of cgroups are looked for, as for `formats`.
+    pub filters: Vec<String>,
+}
+
+/// The number of an entry that is added if it is not there, counted from 1.
+pub(crate) fn entry_number<T: PartialEq>(entries: &mut Vec<T>, entry: T) -> u64 {
+    let known = entries.iter().position(|it| *it == entry);
+    let at = known.unwrap_or_else(|| {
+        entries.push(entry);
+        entries.len() - 1
+    });
+    at as u64 + 1
 }
 
 /// A struct or union.

@@ -2,6 +2,7 @@
 //! fixed typedefs. A script that defines a name again overrides this table.
 
 use super::{IntType, Type};
+use crate::program::Aggregate;
 
 const fn int(size: u8, signed: bool) -> IntType {
     IntType { size, signed }
@@ -119,6 +120,8 @@ pub fn predefined(name: &str) -> Option<Type> {
         "usym_t" | "usym" => return Some(Type::UserSymbol),
         "inet" | "inet_t" => return Some(Type::Inet),
         "macaddr_t" => return Some(Type::Mac),
+        "timestamp" => return Some(Type::Timestamp),
+        "cgroup_path_t" => return Some(Type::CgroupPath),
         "username_t" => return Some(Type::Username),
         _ => {}
     }
@@ -126,6 +129,26 @@ pub fn predefined(name: &str) -> Option<Type> {
         return Some(Type::Int(*int));
     }
     c_words(name)
+}
+
+/// What maps hold of aggregations whose form does not depend on arguments: names that `sizeof` knows, and no value has.
+const AGGREGATES: &[(&str, Aggregate)] = &[
+    ("count_t", Aggregate::Count),
+    ("sum_t", Aggregate::Sum { signed: true }),
+    ("usum_t", Aggregate::Sum { signed: false }),
+    ("min_t", Aggregate::Min { signed: true }),
+    ("umin_t", Aggregate::Min { signed: false }),
+    ("max_t", Aggregate::Max { signed: true }),
+    ("umax_t", Aggregate::Max { signed: false }),
+    ("avg_t", Aggregate::Avg { signed: true }),
+    ("uavg_t", Aggregate::Avg { signed: false }),
+    ("stats_t", Aggregate::Stats { signed: true }),
+    ("ustats_t", Aggregate::Stats { signed: false }),
+];
+
+/// An aggregation by the name of its type.
+pub fn aggregate(name: &str) -> Option<Type> {
+    AGGREGATES.iter().find(|(known, _)| *known == name).map(|(_, aggregate)| Type::Aggregate(*aggregate))
 }
 
 /// All names of [`predefined`], for suggestions.

@@ -228,7 +228,7 @@ impl<'t> TypeTable<'t> {
         closest(tag, own.chain(kernel)).map(str::to_owned)
     }
 
-    /// `struct name` or `union name`.
+    /// `struct name` or `union name`; of the kernel's one that exists, whichever of the two it is.
     pub fn composite(&mut self, name: &str, union: bool) -> Option<Type> {
         let full = format!("{} {name}", if union { "union" } else { "struct" });
         if let Some(id) = self.structs_by_name.get(&full) {
@@ -238,7 +238,14 @@ impl<'t> TypeTable<'t> {
         if let Some(ty) = self.of_binary(kinds, name) {
             return Some(ty);
         }
-        self.of_kernel(kinds, name)
+        let other = if union { KindSet::STRUCT } else { KindSet::UNION };
+        self.of_kernel(kinds, name).or_else(|| self.of_kernel(other, name))
+    }
+
+    /// A struct or union by its name alone, where nothing else is called so.
+    pub fn tagged(&mut self, name: &str) -> Option<Type> {
+        let script = ["struct", "union"].into_iter().find_map(|tag| self.structs_by_name.get(&format!("{tag} {name}")));
+        script.copied().map(Type::Struct).or_else(|| self.composite(name, false))
     }
 
     /// `enum name`.

@@ -82,7 +82,7 @@ fn convert(ty: &Type, aggregates: &Aggregates, depth: u32) -> ValueType {
         Type::UserSymbol => ValueType::UserSymbol,
         Type::Inet => ValueType::Inet,
         Type::Mac => ValueType::Mac,
-        Type::Timestamp { format, clock } => ValueType::Timestamp { format: format.to_string(), clock: *clock },
+        Type::Timestamp => ValueType::Timestamp { formats: aggregates.formats.clone() },
         Type::Fixed { unit, decimals, signed } => {
             ValueType::Fixed { unit: *unit, decimals: *decimals, signed: *signed }
         }
@@ -90,7 +90,7 @@ fn convert(ty: &Type, aggregates: &Aggregates, depth: u32) -> ValueType {
         Type::ErrorText => ValueType::ErrorText,
         Type::SignalName => ValueType::SignalName,
         Type::SyscallName => ValueType::SyscallName,
-        Type::CgroupPath { filter } => ValueType::CgroupPath { filter: filter.to_string() },
+        Type::CgroupPath => ValueType::CgroupPath { filters: aggregates.filters.clone() },
         Type::ProbeName => ValueType::ProbeName,
         Type::Aggregate(aggregate) => ValueType::Aggregate(*aggregate),
     }

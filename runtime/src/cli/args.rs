@@ -212,8 +212,13 @@ fn command() -> Command {
         )
         .arg(flag("verbose", "Say more; show the verifier's log of a program that the kernel refuses").short('v'))
         .arg(flag("quiet", "Say nothing but the script's output").short('q'))
-        .arg(flag("warnings", "Report failing helpers").short('k').action(ArgAction::Count))
-        .arg(flag("no-warnings", "Print no warnings of the compiler"))
+        .arg(
+            flag("warnings", "Report failing helpers")
+                .short('k')
+                .action(ArgAction::Count)
+                .conflicts_with("no-warnings"),
+        )
+        .arg(flag("no-warnings", "Print no warnings"))
         .arg(value("output", "FILE", "Write the output to a file").short('o'))
         .arg(Arg::new("format").short('f').long("format").value_name("FORMAT").help("text or json"))
         .arg(

@@ -345,6 +345,7 @@ fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
         unwound: cli.unwound.clone(),
         verbose: cli.verbose,
         quiet: cli.quiet,
+        no_warnings: cli.no_warnings,
         verifier_log: cli.stages.iter().any(|s| s == VERIFIER),
         buffering: cli.buffering,
         dry_run: cli.dry_run,

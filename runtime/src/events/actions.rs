@@ -35,6 +35,9 @@ pub enum Outcome {
     Unwatch(u64),
 }
 
+/// The level of `warnf()`.
+const WARNING: &str = "WARNING";
+
 /// Serves the records of one script.
 pub struct Actions<'a> {
     manifest: &'a Manifest,
@@ -42,18 +45,20 @@ pub struct Actions<'a> {
     tables: &'a [Option<Table>],
     /// Where output goes.
     pub sink: &'a mut dyn Sink,
+    /// Whether `warnf()` is passed on.
+    pub warnings: bool,
     buffer: Vec<u8>,
 }
 
 impl<'a> Actions<'a> {
     /// `tables` by position in the manifest.
     pub fn new(manifest: &'a Manifest, ctx: &'a Context, tables: &'a [Option<Table>], sink: &'a mut dyn Sink) -> Self {
-        Self { manifest, ctx, tables, sink, buffer: Vec::new() }
+        Self { manifest, ctx, tables, sink, warnings: true, buffer: Vec::new() }
     }
 
     /// The same, with another output.
     pub fn with_sink<'b>(&'b self, sink: &'b mut dyn Sink) -> Actions<'b> {
-        Actions::new(self.manifest, self.ctx, self.tables, sink)
+        Actions { warnings: self.warnings, ..Actions::new(self.manifest, self.ctx, self.tables, sink) }
     }
 
     /// The exit status that the record asks for, if it is an exit.
@@ -131,6 +136,7 @@ impl<'a> Actions<'a> {
                 self.render(format, &args);
                 self.system()?;
             }
+            ActionKind::Message { level, .. } if level == WARNING && !self.warnings => {}
             ActionKind::Message { level, format, position } => {
                 self.render(format, &args);
                 self.sink.message(&Message { level, position, text: &self.buffer })?;

@@ -234,9 +234,9 @@ impl Context {
         }
     }
 
-    /// A time of a clock in local calendar form.
+    /// A time of a clock in local calendar form. Differences may be negative: before the system was started.
     pub fn timestamp(&self, format: &str, ns: u64, clock: Clock) -> String {
-        let ns = i128::from(ns);
+        let ns = i128::from(ns.cast_signed());
         let wall = match clock {
             Clock::Wall => ns,
             Clock::Boot => ns + offset_to_wall(KernelClock::Boot),

@@ -35,7 +35,10 @@ pub fn size_of_type(ty: &ValueType) -> usize {
         ValueType::Str { capacity } => *capacity as usize,
         ValueType::Strings => 0,
         ValueType::Buf { capacity } => *capacity as usize + 4,
-        ValueType::UserSymbol | ValueType::Stack { .. } => 16,
+        ValueType::UserSymbol
+        | ValueType::Stack { .. }
+        | ValueType::Timestamp { .. }
+        | ValueType::CgroupPath { .. } => 16,
         ValueType::Inet => 24,
         ValueType::Mac => 6,
         ValueType::Username => 4,
@@ -44,12 +47,10 @@ pub fn size_of_type(ty: &ValueType) -> usize {
         ValueType::Aggregate(aggregate) => size_of_aggregate(*aggregate),
         ValueType::Pointer
         | ValueType::KernelSymbol
-        | ValueType::Timestamp { .. }
         | ValueType::Fixed { .. }
         | ValueType::ErrorText
         | ValueType::SignalName
         | ValueType::SyscallName
-        | ValueType::CgroupPath { .. }
         | ValueType::ProbeName => 8,
     }
 }
@@ -95,7 +96,10 @@ fn decode_at<'a>(ctx: &'a Context, ty: &'a ValueType, data: &'a [u8], depth: u32
         }
         ValueType::Inet => Value::Text(super::text::inet(word(0), data.get(8..).unwrap_or_default())),
         ValueType::Mac => Value::Text(super::text::mac(data.get(..6).unwrap_or(data))),
-        ValueType::Timestamp { format, clock } => Value::Text(ctx.timestamp(format, word(0), *clock)),
+        ValueType::Timestamp { formats } => Value::Text(
+            shown_by(formats, word(1))
+                .map_or_else(|| "(?)".to_owned(), |(format, clock)| ctx.timestamp(format, word(0), *clock)),
+        ),
         ValueType::Fixed { unit, decimals, signed } => {
             let n = if *signed { i128::from(word(0) as i64) } else { i128::from(word(0)) };
             Value::Fixed(Fixed { n, unit: u128::from(*unit).max(1), decimals: *decimals })
@@ -104,7 +108,9 @@ fn decode_at<'a>(ctx: &'a Context, ty: &'a ValueType, data: &'a [u8], depth: u32
         ValueType::ErrorText => Value::Text(super::text::of_number(Numbered::Error, word(0))),
         ValueType::SignalName => Value::Text(super::text::of_number(Numbered::Signal, word(0))),
         ValueType::SyscallName => Value::Text(super::text::of_number(Numbered::Syscall, word(0))),
-        ValueType::CgroupPath { filter } => Value::Text(ctx.cgroup_path(word(0), filter)),
+        ValueType::CgroupPath { filters } => {
+            Value::Text(shown_by(filters, word(1)).map(|filter| ctx.cgroup_path(word(0), filter)).unwrap_or_default())
+        }
         ValueType::ProbeName => Value::Text(ctx.probe_name(word(0)).to_owned()),
         ValueType::Array { elem, stride, len } => {
             let (stride, len) = (*stride as usize, *len as usize);
@@ -121,6 +127,11 @@ fn decode_at<'a>(ctx: &'a Context, ty: &'a ValueType, data: &'a [u8], depth: u32
         }
         ValueType::Aggregate(aggregate) => aggregate_value(*aggregate, data, ctx.stats_in_words()),
     }
+}
+
+/// The entry that a value names by its number, counted from 1.
+fn shown_by<T>(entries: &[T], number: u64) -> Option<&T> {
+    entries.get(usize::try_from(number).ok()?.checked_sub(1)?)
 }
 
 fn int_value(n: u64, size: u8, signed: bool) -> Value<'static> {

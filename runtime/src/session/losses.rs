@@ -16,12 +16,14 @@ pub struct Losses<'a> {
     counters: &'a [Counter],
     manifest: &'a Manifest,
     reported: Vec<u64>,
+    /// Whether more than lost events is said.
+    warnings: bool,
 }
 
 impl<'a> Losses<'a> {
     /// Nothing reported yet.
-    pub fn new(manifest: &'a Manifest) -> Self {
-        Self { counters: &manifest.counters, manifest, reported: vec![0; manifest.counters.len()] }
+    pub fn new(manifest: &'a Manifest, warnings: bool) -> Self {
+        Self { counters: &manifest.counters, manifest, reported: vec![0; manifest.counters.len()], warnings }
     }
 
     /// True when there is nothing that could be lost.
@@ -48,7 +50,7 @@ impl<'a> Losses<'a> {
                 Counter::RingFull { .. } => lost_events += new,
                 // Not lost: it is carried out.
                 Counter::ExitPending { .. } => {}
-                counter if first => sink.warning(&warning(counter))?,
+                counter if first && self.warnings => sink.warning(&warning(counter))?,
                 _ => {}
             }
         }

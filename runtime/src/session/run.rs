@@ -73,6 +73,8 @@ pub struct Options {
     pub verbose: bool,
     /// Nothing but the script's output and errors.
     pub quiet: bool,
+    /// No warnings while it runs; lost events are no warning.
+    pub no_warnings: bool,
     /// Keep the verifier's logs of programs that load, and show them.
     pub verifier_log: bool,
     /// When output is passed on.
@@ -145,16 +147,19 @@ pub fn run(
         unwinder.connect([rows, mappings, processes]).map_err(SessionError::system("write unwind tables"))?;
     }
     let ctx = Context::new(manifest, symbols, stacks);
+    let warnings = !options.no_warnings;
+    let mut actions = Actions::new(manifest, &ctx, &tables, sink);
+    actions.warnings = warnings;
     let mut session = Session {
         program,
         options,
         programs,
         counters,
-        losses: Losses::new(manifest),
+        losses: Losses::new(manifest, warnings),
         last_report: Instant::now(),
         events,
         packets,
-        actions: Actions::new(manifest, &ctx, &tables, sink),
+        actions,
         child,
         unwinder,
         exit: None,
@@ -530,6 +535,9 @@ impl Session<'_> {
         links.take().unwrap_or_default().close();
         self.report_losses()?;
         self.flush(true)?;
+        if self.options.no_warnings {
+            return Ok(status);
+        }
         for line in self.losses.summary() {
             eprintln!("WARNING: {line}");
         }

@@ -138,7 +138,7 @@ fn parameter(btf: &Btf, ty: TypeId, depth: u32) -> String {
 fn qualify(btf: &Btf, target: TypeId, word: &str, inner: &mut String, qualifiers: &mut String) {
     if matches!(btf.get(btf.skip_modifiers(target)), BtfType::Ptr(_)) {
         *inner = if inner.is_empty() { format!(" {word}") } else { format!(" {word} {inner}") };
-    } else {
+    } else if !qualifiers.contains(word) {
         let _ = write!(qualifiers, "{word} ");
     }
 }
@@ -166,6 +166,7 @@ fn composite(btf: &Btf, id: TypeId, word: &str, it: Composite<'_>, level: usize,
     let is_struct = word == "struct";
     let mut end = 0u32;
     let mut largest = 1;
+    let mut between_bits = false;
     for member in it.members() {
         if out.len() > LONGEST {
             let _ = writeln!(out, "{indent}…");
@@ -182,9 +183,12 @@ fn composite(btf: &Btf, id: TypeId, word: &str, it: Composite<'_>, level: usize,
                 Some(_) => end.next_multiple_of(size.max(1)),
                 None => end.next_multiple_of(own_align.saturating_mul(8).max(1)),
             };
-            if member.bit_offset > natural {
-                padding(&mut out, &indent, end, member.bit_offset, own_align);
+            // Between bit fields every gap is written out.
+            let within = between_bits && member.bit_size.is_some();
+            if member.bit_offset > if within { end } else { natural } {
+                padding(&mut out, &indent, end, member.bit_offset, own_align, within);
             }
+            between_bits = member.bit_size.is_some();
         }
         let declaration = declare(btf, member.ty, member.name.to_owned(), level + 1, depth);
         if let Some(bits) = member.bit_size {
@@ -197,7 +201,7 @@ fn composite(btf: &Btf, id: TypeId, word: &str, it: Composite<'_>, level: usize,
     }
     let total = it.size.saturating_mul(8);
     if is_struct && align > 1 && end.next_multiple_of(largest.saturating_mul(8)) < total {
-        padding(&mut out, &indent, end, total, largest);
+        padding(&mut out, &indent, end, total, largest, false);
     }
     let _ = write!(out, "{}}}", "\t".repeat(level));
     if align == 1 && is_packed(btf, it) {
@@ -212,7 +216,7 @@ fn is_packed(btf: &Btf, it: Composite<'_>) -> bool {
 }
 
 /// Unnamed bitfields that fill the bits from one offset to another, the widest that lie naturally.
-fn padding(out: &mut String, indent: &str, from: u32, to: u32, align: u32) {
+fn padding(out: &mut String, indent: &str, from: u32, to: u32, align: u32, between_bits: bool) {
     const UNITS: [(&str, u32); 4] = [("long", 64), ("int", 32), ("short", 16), ("char", 8)];
     /// Lines of one gap; a wider one is a sign of damage.
     const LINES: u32 = 1024;
@@ -225,7 +229,9 @@ fn padding(out: &mut String, indent: &str, from: u32, to: u32, align: u32) {
         } else {
             to - start > start - at
         };
-        if !implied {
+        if between_bits {
+            let _ = writeln!(out, "{indent}{name}: {};", start - at);
+        } else if !implied {
             let _ = writeln!(out, "{indent}{name}: 0;");
         }
         at = start;
@@ -303,6 +309,13 @@ mod tests {
             eth,
             "struct ethhdr {\n\tunsigned char h_dest[6];\n\tunsigned char h_source[6];\n\t__be16 h_proto;\n};"
         );
+    }
+
+    #[test]
+    fn gaps_between_bit_fields_print() {
+        let task = text(KindSet::STRUCT, "task_struct");
+        let (_, behind) = task.split_once("\tunsigned int sched_task_hot: 1;\n").unwrap();
+        assert_eq!(behind.split('\n').next(), Some("\tlong: 28;"), "{task}");
     }
 
     #[test]
