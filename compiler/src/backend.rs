@@ -47,7 +47,7 @@ pub fn compile(mut optimised: Module) -> Result<Compiled, Diagnostic> {
         }
         if stack == 0 {
             // What is left on the stack are values that are needed at the same time, in loops within loops.
-            return Err(Diagnostic::error("too-large", "this script keeps too many values at a time", None)
+            return Err(Diagnostic::error(bpf::TOO_LARGE, "this script keeps too many values at a time", None)
                 .note(format!("a program needs {worst} bytes of stack for them, and the kernel has {STACK_SIZE}"))
                 .help("keep some of them in maps, or split the work over several probes"));
         }

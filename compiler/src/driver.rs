@@ -9,10 +9,12 @@ use crate::bpf::disasm::disassemble;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::expand;
 use crate::load::{Files, load};
+use crate::lower::Shape;
 use crate::program::Program;
 use crate::source::SourceMap;
 use crate::target::Target;
-use crate::{backend, check, lower};
+use crate::typed::TypedScript;
+use crate::{backend, bpf, check, lower};
 
 /// A script and what the command line adds to it.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +31,8 @@ pub struct Input {
     pub options: expand::Options,
     /// Stages wanted as text (`-d`).
     pub stages: Vec<Stage>,
+    /// How the code is given to the verifier.
+    pub shape: Shape,
 }
 
 /// What the compiler goes through.
@@ -189,41 +193,44 @@ impl Run<'_> {
         (!self.failed()).then_some(loaded.script)
     }
 
-    fn generate(&mut self, typed: &crate::typed::TypedScript, sources: &SourceMap) -> Option<Program> {
-        let position = |span: Span| sources.extent(span);
-        let lowered = match lower::lower(typed, self.target, &position) {
-            Ok(lowered) => lowered,
-            Err(diagnostics) => {
-                self.out.diagnostics.extend(diagnostics);
-                return None;
+    /// As a whole, or in parts where that is wanted, or where the whole is larger than the kernel takes.
+    fn generate(&mut self, typed: &TypedScript, sources: &SourceMap) -> Option<Program> {
+        let shapes =
+            if self.input.shape == Shape::Whole { [Shape::Whole, Shape::Parts].as_slice() } else { &[Shape::Parts] };
+        let mut errors = Diagnostics::new();
+        for &shape in shapes {
+            match self.shaped(typed, sources, shape) {
+                Ok(program) => return Some(program),
+                // Of two refusals the first is about what was written.
+                Err(diagnostics) if errors.is_empty() => errors = diagnostics,
+                Err(_) => {}
             }
-        };
+            if !errors.iter().any(|d| d.code == bpf::TOO_LARGE) {
+                break;
+            }
+        }
+        self.out.diagnostics.extend(errors);
+        None
+    }
+
+    fn shaped(&mut self, typed: &TypedScript, sources: &SourceMap, shape: Shape) -> Result<Program, Diagnostics> {
+        let position = |span: Span| sources.extent(span);
+        let lowered = lower::lower(typed, self.target, shape, &position)?;
         // What the optimiser or the code generator did not like is worth seeing.
         let before = self.input.stages.contains(&Stage::Ir).then(|| lowered.module.clone());
-        let compiled = match backend::compile(lowered.module) {
-            Ok(compiled) => compiled,
-            Err(d) => {
-                if let Some(module) = before {
-                    self.show(Stage::Ir, || module.to_string());
-                }
-                self.out.diagnostics.push(d);
-                return None;
+        let compiled = backend::compile(lowered.module).map_err(|d| {
+            if let Some(module) = before {
+                self.show(Stage::Ir, || module.to_string());
             }
-        };
+            vec![d]
+        })?;
         self.show(Stage::Ir, || compiled.optimised.to_string());
         self.show(Stage::Bpf, || disassemble(&compiled.code, &compiled.module, sources));
         let program = backend::assemble(&compiled, lowered.manifest, sources);
         compiled.discard();
-        match program {
-            Ok(program) => {
-                self.show(Stage::Object, || listing(&program));
-                Some(program)
-            }
-            Err(d) => {
-                self.out.diagnostics.push(d);
-                None
-            }
-        }
+        let program = program.map_err(|d| vec![d])?;
+        self.show(Stage::Object, || listing(&program));
+        Ok(program)
     }
 }
 

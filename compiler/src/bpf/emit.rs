@@ -6,7 +6,7 @@ use super::frame::Frame;
 use super::insn::{self, AluOp, Insn, Reg, RegOrImm};
 use super::mir::{Base, Callee, MBlock, MFunction, MInst, MOp, MTerm, Operand, Source, VReg};
 use super::regalloc::{Allocation, Home, SCRATCH};
-use super::{CodeReloc, FunctionCode, RelocKind};
+use super::{CodeReloc, FunctionCode, RelocKind, TOO_LARGE};
 
 use crate::diagnostic::Diagnostic;
 use crate::index::{IndexVec, Table};
@@ -555,7 +555,7 @@ fn layout(
     for (at, target) in jumps {
         let distance = starts[target] as i64 - at as i64 - 1;
         let off = i16::try_from(distance).map_err(|_| {
-            Diagnostic::error("too-large", "this probe makes a program that is too large", func.span)
+            Diagnostic::error(TOO_LARGE, "this probe makes a program that is too large", func.span)
                 .note(format!(
                     "it has {} instructions, and one must jump over {}",
                     insns.len(),

@@ -25,6 +25,9 @@ use crate::ir::{FuncId, Module};
 use crate::parallel;
 use crate::program::MapId;
 
+/// The code of messages about programs that are larger than the kernel takes.
+pub const TOO_LARGE: &str = "too-large";
+
 /// Machine code of a module.
 #[derive(Clone, Debug, Default)]
 pub struct Code {

@@ -21,6 +21,9 @@ struct Selector<'a> {
     defs: IndexVec<Value, Option<&'a Op>>,
     /// Values that are remade at every use.
     sources: IndexVec<Value, Option<Source>>,
+    /// Sums of an address in a map and a constant: made at every use, for there are many of them in a long program, and all would need a
+    /// register, or stack, from the first use to the last.
+    sums: IndexVec<Value, Option<(Value, i32)>>,
     /// Values that some use wants in a register.
     needed: IndexVec<Value, bool>,
     regs: IndexVec<Value, Option<VReg>>,
@@ -44,6 +47,7 @@ pub fn select(func: &Function) -> Result<MFunction, Diagnostic> {
         func,
         defs,
         sources: vec![None; func.values.len()].into(),
+        sums: vec![None; func.values.len()].into(),
         needed: vec![false; func.values.len()].into(),
         regs: vec![None; func.values.len()].into(),
         vregs: 0,
@@ -90,6 +94,7 @@ impl<'a> Selector<'a> {
                     _ => None,
                 };
                 self.sources[result] = source;
+                self.sums[result] = self.sum(&inst.op);
             }
         }
     }
@@ -112,20 +117,30 @@ impl<'a> Selector<'a> {
         }
     }
 
-    /// The operands of an address computation that loads and stores can do themselves.
-    fn folded_address(&self, addr: Value, offset: i32) -> Option<(Value, i32)> {
-        let (base, delta) = match self.defs[addr]? {
-            Op::Bin(BinOp::Add, a, b) => match (self.sources[*a], self.sources[*b]) {
-                (None, Some(Source::Const(c))) => (*a, c),
-                (Some(Source::Const(c)), None) => (*b, c),
-                _ => return None,
-            },
-            Op::Bin(BinOp::Sub, a, b) => match (self.sources[*a], self.sources[*b]) {
-                (None, Some(Source::Const(c))) => (*a, c.checked_neg()?),
-                _ => return None,
-            },
+    /// The place in a map's value, with a constant offset, that an operation computes.
+    fn sum(&self, op: &Op) -> Option<(Value, i32)> {
+        let (base, offset) = self.plus_constant(op)?;
+        let looked_up = matches!(self.defs[base], Some(Op::Call(helpers::MAP_LOOKUP_ELEM, _)));
+        Some((base, imm32(offset)?)).filter(|_| looked_up)
+    }
+
+    /// Something computed and a constant, which an operation adds.
+    fn plus_constant(&self, op: &Op) -> Option<(Value, i64)> {
+        let (a, b, sub) = match op {
+            Op::Bin(BinOp::Add, a, b) => (*a, *b, false),
+            Op::Bin(BinOp::Sub, a, b) => (*a, *b, true),
             _ => return None,
         };
+        match (self.sources[a], self.sources[b]) {
+            (None, Some(Source::Const(c))) => Some((a, if sub { c.checked_neg()? } else { c })),
+            (Some(Source::Const(c)), None) if !sub => Some((b, c)),
+            _ => None,
+        }
+    }
+
+    /// The operands of an address computation that loads and stores can do themselves.
+    fn folded_address(&self, addr: Value, offset: i32) -> Option<(Value, i32)> {
+        let (base, delta) = self.plus_constant(self.defs[addr]?)?;
         let total = i64::from(offset).checked_add(delta)?;
         // Block moves add to the offset again.
         (i64::from(i16::MIN)..=i64::from(i16::MAX) - 4096).contains(&total).then_some((base, total as i32))
@@ -254,10 +269,9 @@ impl<'a> Selector<'a> {
             }
             self.span = data.term_span;
             let term = data.term.as_ref().ok_or_else(|| self.bug("a block has no end"))?;
-            let id = |b: Block| ids.get(b).copied().flatten().ok_or_else(|| self.bug("a jump leads nowhere"));
             let mut edges: Vec<MBlockData> = Vec::new();
             let term = match term {
-                Terminator::Jump(t) => MTerm::Jump(id(t.block)?, self.args(&t.args)?),
+                Terminator::Jump(t) => MTerm::Jump(self.target(&ids, t.block)?, self.args(&t.args)?),
                 Terminator::Return(v) => MTerm::Return(self.source(*v)?),
                 Terminator::Branch { cond, lhs, rhs, then, otherwise } => {
                     let mut sides = [None, None];
@@ -271,7 +285,7 @@ impl<'a> Selector<'a> {
                     };
                     for (side, target) in sides.iter_mut().zip([then, otherwise]) {
                         *side = Some(if target.args.is_empty() {
-                            id(target.block)?
+                            self.target(&ids, target.block)?
                         } else {
                             let mut args = self.args(&target.args)?;
                             if zero_side.is_some_and(|z| std::ptr::eq(z, target)) {
@@ -282,7 +296,7 @@ impl<'a> Selector<'a> {
                             edges.push(MBlockData {
                                 params: Vec::new(),
                                 insts: Vec::new(),
-                                term: MTerm::Jump(id(target.block)?, args),
+                                term: MTerm::Jump(self.target(&ids, target.block)?, args),
                                 term_span: data.term_span,
                             });
                             MBlock(blocks.len() as u32 + edges.len() as u32)
@@ -310,6 +324,11 @@ impl<'a> Selector<'a> {
         Ok(MFunction { blocks, vregs: self.vregs })
     }
 
+    /// The machine block that stands for a block.
+    fn target(&self, ids: &IndexVec<Block, Option<MBlock>>, block: Block) -> Result<MBlock, Diagnostic> {
+        ids.get(block).copied().flatten().ok_or_else(|| self.bug("a jump leads nowhere"))
+    }
+
     fn bug(&self, what: &str) -> Diagnostic {
         Diagnostic::internal(format!("selection in `{}`: {what}", self.func.symbol), self.span)
     }
@@ -328,14 +347,18 @@ impl<'a> Selector<'a> {
         self.regs.get(v).copied().flatten().ok_or_else(|| self.bug(&format!("{v} has no register")))
     }
 
-    fn source(&self, v: Value) -> Result<Source, Diagnostic> {
-        match self.sources.get(v).copied().flatten() {
-            Some(s) => Ok(s),
-            None => Ok(Source::Reg(self.reg(v)?)),
+    fn source(&mut self, v: Value) -> Result<Source, Diagnostic> {
+        if let Some(source) = self.sources[v] {
+            return Ok(source);
         }
+        if let Some((base, offset)) = self.sums[v] {
+            let base = self.reg(base)?;
+            return Ok(Source::Reg(self.alu(AluOp::Add, base, Operand::Imm(offset))));
+        }
+        Ok(Source::Reg(self.reg(v)?))
     }
 
-    fn args(&self, args: &[Value]) -> Result<Vec<Source>, Diagnostic> {
+    fn args(&mut self, args: &[Value]) -> Result<Vec<Source>, Diagnostic> {
         args.iter().map(|&v| self.source(v)).collect()
     }
 
@@ -398,7 +421,9 @@ impl<'a> Selector<'a> {
 
     fn inst(&mut self, inst: &'a ir::Inst) -> Result<(), Diagnostic> {
         let result = inst.result;
-        if result.is_some_and(|v| self.sources[v].is_some() || (inst.op.is_pure() && !self.needed[v])) {
+        if result.is_some_and(|v| {
+            self.sources[v].is_some() || self.sums[v].is_some() || (inst.op.is_pure() && !self.needed[v])
+        }) {
             return Ok(());
         }
         let dst = match result {

@@ -1,7 +1,8 @@
 //! When the slots of a function hold anything, so that two of them may lie in the same place.
 //!
 //! A slot lives wherever an access may have happened before and another may follow. Addresses are followed through
-//! arithmetic and block parameters; a slot whose address is stored or given to other functions lives everywhere.
+//! arithmetic and block parameters; a slot whose address is stored or returned lives everywhere. Functions and callbacks keep no address
+//! that they are given for longer than they run.
 
 use super::{Block, Function, Op, Slot, Value, cfg, helpers};
 use crate::index::{Id, IndexVec};
@@ -68,18 +69,18 @@ impl SlotLives {
     pub fn new(func: &Function) -> Self {
         let order = cfg::reverse_post_order(func);
         let points_to = points_to(func, &order);
-        let mut escaped = Set::default();
+        let (mut escaped, mut given) = (Set::default(), Set::default());
         // Accesses by block: position in the block and slot.
         let mut accesses: IndexVec<Block, Vec<(u32, Slot)>> = vec![Vec::new(); func.blocks.len()].into();
         for &block in &order {
             for (i, inst) in func.blocks[block].insts.iter().enumerate() {
-                let keeps = keeps_addresses(&inst.op);
+                let hands_on = gives_addresses(&inst.op);
                 if let Op::Store { value, .. } | Op::AtomicAdd { value, .. } | Op::AtomicXchg { value, .. } = &inst.op {
                     escaped.union(&points_to[*value]);
                 }
                 inst.op.for_each_use(|v| {
-                    if keeps {
-                        escaped.union(&points_to[v]);
+                    if hands_on {
+                        given.union(&points_to[v]);
                     }
                     if !inst.op.is_pure() {
                         accesses[block].extend(points_to[v].iter().map(|s| (i as u32, s)));
@@ -97,6 +98,7 @@ impl SlotLives {
             }
         }
         let mut indirect = escaped;
+        indirect.union(&given);
         for &param in order.iter().flat_map(|&block| &func.blocks[block].params) {
             indirect.union(&points_to[param]);
         }
@@ -125,8 +127,8 @@ impl SlotLives {
     }
 }
 
-/// Whether an operation may keep an address for later, or hand it to code that is not looked at.
-fn keeps_addresses(op: &Op) -> bool {
+/// Whether an operation hands addresses to code that is not looked at.
+fn gives_addresses(op: &Op) -> bool {
     match op {
         Op::CallSub(..) | Op::CallKfunc(..) => true,
         Op::Call(helper, _) => matches!(*helper, helpers::LOOP | helpers::FOR_EACH_MAP_ELEM),
@@ -246,7 +248,7 @@ impl<'a> Packer<'a> {
         let data = &self.func.slots[slot];
         let align = data.align.max(1);
         let mut taken: Vec<(u32, u32)> =
-            self.placed.iter().filter(|p| self.lives.meet(p.0, slot)).map(|p| (p.1, p.2)).collect();
+            self.placed.iter().filter(|p| self.keep_apart(p.0, slot)).map(|p| (p.1, p.2)).collect();
         taken.sort_unstable();
         let mut at = self.first.next_multiple_of(align);
         for (start, end) in taken {
@@ -256,6 +258,12 @@ impl<'a> Packer<'a> {
             at = at.max(end).next_multiple_of(align);
         }
         at
+    }
+
+    /// Whether two slots must not overlap. Those for callbacks hold addresses, and what is left of an address on the stack the verifier
+    /// lets nobody read in pieces, as data behind the end of a string may be.
+    fn keep_apart(&self, a: Slot, b: Slot) -> bool {
+        self.func.slots[a].pinned != self.func.slots[b].pinned || self.lives.meet(a, b)
     }
 
     /// Puts a slot there.

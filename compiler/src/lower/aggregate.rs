@@ -70,10 +70,41 @@ impl FnLower<'_, '_> {
 
     /// Address of a variable that lives in memory.
     pub(super) fn variable_address(&mut self, var: VarId) -> Option<Value> {
-        match self.vars.get(var).copied()? {
+        match self.placed(var)? {
             Home::Register(_) => None,
-            Home::Memory(slot) => Some(self.b.slot_addr(slot)),
-            Home::Outer(address) => Some(address),
+            home => Some(self.address_of(home)),
+        }
+    }
+
+    /// Where a variable lives, from now on if it had no place so far.
+    pub(super) fn placed(&mut self, var: VarId) -> Option<Home> {
+        let home = self.vars.get(var).copied()?;
+        let Home::Later = home else { return Some(home) };
+        let size = self.m.size(&self.decls.get(var)?.ty).next_multiple_of(8);
+        let (slot, used) = match self.shared {
+            Some(shared) => shared,
+            None => (self.b.slot(size, 8, false), 0),
+        };
+        self.b.grow_slot(slot, used.saturating_add(size));
+        self.shared = Some((slot, used.saturating_add(size)));
+        let home = Home::Memory { slot, offset: used as i32 };
+        *self.vars.get_mut(var)? = home;
+        Some(home)
+    }
+
+    /// The address of what lives in memory; zero for what does not.
+    pub(super) fn address_of(&mut self, home: Home) -> Value {
+        match home {
+            Home::Register(_) | Home::Later => self.b.iconst(0),
+            Home::Memory { slot, offset } => {
+                let base = self.b.slot_addr(slot);
+                self.addr(Mem { base, offset })
+            }
+            Home::Outer { base, offset } => self.addr(Mem { base, offset }),
+            Home::Framed { frame, offset, behind } => {
+                let base = self.b.load(Width::W8, frame, offset);
+                self.addr(Mem { base, offset: behind })
+            }
         }
     }
 

@@ -9,10 +9,10 @@ use super::temps::Temps;
 use super::{FnLower, Home, Loop};
 use crate::index::{Id, IndexVec};
 use crate::ir::builder::{FunctionBuilder, Variable};
-use crate::ir::{CallbackKind, Cond, FuncId, FunctionKind, Value, Width};
+use crate::ir::{CallbackKind, Cond, FuncId, FunctionKind, Slot, Value, Width};
 use crate::typed::VarId;
 use crate::typed::walk::Node;
-use crate::typed::{Block, Expr, ExprKind, Place, StmtKind};
+use crate::typed::{Block, Expr, ExprKind, Place, Stmt, StmtKind};
 use crate::types::{AddrSpace, Type};
 
 /// Frame: the program's context, the address of the words, then addresses; in a function with a result that is no scalar, its place before them.
@@ -39,8 +39,20 @@ const MOST_NESTED: u32 = 6;
 enum Captured {
     /// A number, in the words; true when the loop assigns it.
     Scalar(i32, bool),
-    /// An address that only the stack keeps as such, in the frame: of memory, or a pointer that the verifier knows.
-    Address(i32),
+    /// In memory whose address only the stack keeps as such: where that address lies in the frame, and how far behind it the variable does.
+    /// A pointer that the verifier knows lies there itself.
+    Address(i32, i32),
+}
+
+/// The memory that a variable lies in. Many lie in the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Anchor {
+    /// Of this function.
+    Slot(Slot),
+    /// At an address.
+    At(Value),
+    /// At the address that lies there in the frame of this callback.
+    Framed(Value, i32),
 }
 
 /// What a loop hands to its callback.
@@ -66,16 +78,32 @@ impl FnLower<'_, '_> {
     pub(super) fn frame(&mut self, mentioned: &[(VarId, bool)], own: Option<Value>) -> Frame {
         let room = if self.result.is_some() { 8 } else { 0 };
         let (mut scalars, mut addresses) = (SCALARS + room, ADDRESSES + room);
+        let next = |at: &mut i32| {
+            *at += 8;
+            *at - 8
+        };
         let mut captured = Vec::new();
+        let mut anchors: Vec<(Anchor, i32)> = Vec::new();
+        let mut pointers = Vec::new();
         for &(var, assigned) in mentioned {
             let known = self.decls.get(var).is_some_and(|v| is_verified_pointer(&v.ty));
-            let next = |at: &mut i32| {
-                *at += 8;
-                *at - 8
-            };
-            let place = match self.vars.get(var) {
-                Some(Home::Register(_)) if !known => Captured::Scalar(next(&mut scalars), assigned),
-                _ => Captured::Address(next(&mut addresses)),
+            let Some(home) = self.placed(var) else { continue };
+            let place = match anchor(home) {
+                None if known => {
+                    let at = next(&mut addresses);
+                    pointers.push((var, at));
+                    Captured::Address(at, 0)
+                }
+                None => Captured::Scalar(next(&mut scalars), assigned),
+                Some((anchor, behind)) => {
+                    let found = anchors.iter().find(|(a, _)| *a == anchor).map(|(_, at)| *at);
+                    let at = found.unwrap_or_else(|| {
+                        let at = next(&mut addresses);
+                        anchors.push((anchor, at));
+                        at
+                    });
+                    Captured::Address(at, behind)
+                }
             };
             captured.push((var, place));
         }
@@ -88,25 +116,35 @@ impl FnLower<'_, '_> {
         let zero = self.b.iconst(0);
         self.b.store(Width::W8, words, ENDED, zero);
         match self.result {
-            Some(Home::Outer(place)) => self.b.store(Width::W8, address, RESULT_PLACE, place),
             Some(Home::Register(_)) => self.b.store(Width::W8, words, RESULT, zero),
-            Some(Home::Memory(_)) | None => {}
+            Some(home) => {
+                let place = self.address_of(home);
+                self.b.store(Width::W8, address, RESULT_PLACE, place);
+            }
+            None => {}
         }
         if let Some(own) = own {
             self.b.store(Width::W8, words, OWN, own);
         }
-        for (var, place) in &captured {
-            let word = match self.vars.get(*var).copied() {
-                Some(Home::Register(v)) => self.b.get(v),
-                _ => match self.variable_address(*var) {
-                    Some(address) => address,
-                    None => continue,
-                },
+        for (anchor, at) in anchors {
+            let memory = match anchor {
+                Anchor::Slot(slot) => self.b.slot_addr(slot),
+                Anchor::At(address) => address,
+                Anchor::Framed(frame, offset) => self.b.load(Width::W8, frame, offset),
             };
-            match place {
-                Captured::Scalar(at, _) => self.b.store(Width::W8, words, *at, word),
-                Captured::Address(at) => self.b.store(Width::W8, address, *at, word),
-            }
+            self.b.store(Width::W8, address, at, memory);
+        }
+        for (var, at) in pointers {
+            let Some(Home::Register(v)) = self.vars.get(var).copied() else { continue };
+            let word = self.b.get(v);
+            self.b.store(Width::W8, address, at, word);
+        }
+        for (var, place) in &captured {
+            let (Some(Home::Register(v)), Captured::Scalar(at, _)) = (self.vars.get(*var).copied(), place) else {
+                continue;
+            };
+            let word = self.b.get(v);
+            self.b.store(Width::W8, words, *at, word);
         }
         Frame { captured, address, words }
     }
@@ -118,9 +156,12 @@ impl FnLower<'_, '_> {
             match place {
                 Captured::Scalar(at, true) => {
                     let word = self.b.load(Width::W8, frame.words, *at);
+                    let ty = self.variable_type(*var);
+                    // A part writes as many bytes as the type has.
+                    let word = if self.m.facts.parts { self.normalise(word, &ty) } else { word };
                     self.b.set(v, word);
                 }
-                Captured::Scalar(..) | Captured::Address(_) => {}
+                Captured::Scalar(..) | Captured::Address(..) => {}
             }
         }
         let ended = self.b.load(Width::W8, frame.words, ENDED);
@@ -159,6 +200,8 @@ impl FnLower<'_, '_> {
             let id = VarId::new(index);
             let place = frame.captured.iter().find(|(own, _)| *own == id).map(|(_, place)| *place);
             let home = match place {
+                // In parts, registers are for what the part computes.
+                Some(Captured::Scalar(at, _)) if self.m.facts.parts => Home::Outer { base: words, offset: at },
                 Some(Captured::Scalar(at, is_assigned)) => {
                     let v = b.variable();
                     let word = b.load(Width::W8, words, at);
@@ -168,17 +211,16 @@ impl FnLower<'_, '_> {
                     }
                     Home::Register(v)
                 }
-                Some(Captured::Address(at)) => {
-                    let word = b.load(Width::W8, address, at);
-                    if matches!(self.vars.get(id), Some(Home::Register(_))) {
+                Some(Captured::Address(at, behind)) => match self.vars.get(id) {
+                    Some(Home::Register(_)) => {
                         let v = b.variable();
+                        let word = b.load(Width::W8, address, at);
                         b.set(v, word);
                         Home::Register(v)
-                    } else {
-                        Home::Outer(word)
                     }
-                }
-                None => self.m.home(&mut b, declared),
+                    _ => Home::Framed { frame: address, offset: at, behind },
+                },
+                None => self.m.home(&mut b, declared, self.mentions.is_shared(id)),
             };
             homes.push(home);
         }
@@ -191,7 +233,7 @@ impl FnLower<'_, '_> {
                 assigned.push((RESULT, v));
                 Home::Register(v)
             }
-            Home::Memory(_) | Home::Outer(_) => Home::Outer(b.load(Width::W8, address, RESULT_PLACE)),
+            _ => Home::Framed { frame: address, offset: RESULT_PLACE, behind: 0 },
         });
         let (exit, stop, next) = (b.block(), b.block(), b.block());
         let mut inner = FnLower {
@@ -207,6 +249,7 @@ impl FnLower<'_, '_> {
             mentions: self.mentions.clone(),
             probe: self.probe.clone(),
             temps: Temps::default(),
+            shared: None,
             depth: self.depth + 1,
             rounds: 1,
         };
@@ -235,31 +278,64 @@ impl FnLower<'_, '_> {
     }
 }
 
+/// The memory of a variable, and how far behind its start it lies; `None` for one that is in no memory.
+fn anchor(home: Home) -> Option<(Anchor, i32)> {
+    match home {
+        Home::Register(_) | Home::Later => None,
+        Home::Memory { slot, offset } => Some((Anchor::Slot(slot), offset)),
+        Home::Outer { base, offset } => Some((Anchor::At(base), offset)),
+        Home::Framed { frame, offset, behind } => Some((Anchor::Framed(frame, offset), behind)),
+    }
+}
+
 /// A pointer that would be a mere number once it has been in memory.
 fn is_verified_pointer(ty: &Type) -> bool {
     matches!(ty, Type::Ptr(_, AddrSpace::Ctx | AddrSpace::Bpf))
 }
 
-/// How often a function, or a part of it, mentions each of its variables, and which it assigns.
+/// What a function, or a part of it, does with its variables.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Mentions(Vec<(u32, bool)>);
+pub(super) struct Mentions(Vec<Mention>);
+
+/// What is done with one of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mention {
+    /// How often it is mentioned.
+    count: u32,
+    /// It is assigned.
+    assigned: bool,
+    /// A callback mentions it, and so does what is around it.
+    shared: bool,
+}
 
 impl Mentions {
+    /// Those of a program or function, and what its callbacks share with it: in parts anything may be.
+    pub(super) fn of_function(body: &Block, predicate: Option<&Expr>, parts: bool) -> Self {
+        let mut all = Self::of(body, predicate);
+        if parts {
+            all.0.iter_mut().for_each(|m| m.shared = true);
+            return all;
+        }
+        body.any(&mut |node| {
+            let inside = match node {
+                Node::Stmt(Stmt { kind: StmtKind::While { cond, body }, .. }) => Self::of(body, Some(cond)),
+                Node::Stmt(Stmt { kind: StmtKind::ForMap { body, .. } | StmtKind::ForRange { body, .. }, .. }) => {
+                    Self::of(body, None)
+                }
+                _ => return false,
+            };
+            for (m, own) in all.0.iter_mut().zip(&inside.0) {
+                m.shared |= (1..m.count).contains(&own.count);
+            }
+            false
+        });
+        all
+    }
+
     /// Those of a body, and of a condition or predicate before it.
     pub(super) fn of(body: &Block, cond: Option<&Expr>) -> Self {
         let mut all = Self::default();
-        let mut visit = |node: Node<'_>| {
-            match node {
-                Node::Expr(Expr { kind: ExprKind::Var(var), .. }) => all.add(*var, false),
-                Node::Place(Place::Var(var)) => all.add(*var, true),
-                Node::Stmt(stmt) => match stmt.kind {
-                    StmtKind::ForRange { var, .. } | StmtKind::ForMap { var, .. } => all.add(var, true),
-                    _ => {}
-                },
-                Node::Place(_) | Node::Expr(_) => {}
-            }
-            false
-        };
+        let mut visit = |node: Node<'_>| all.visit(node);
         body.any(&mut visit);
         if let Some(cond) = cond {
             cond.any(&mut visit);
@@ -267,29 +343,54 @@ impl Mentions {
         all
     }
 
+    /// Those of a statement.
+    pub(super) fn of_stmt(stmt: &Stmt) -> Self {
+        let mut all = Self::default();
+        stmt.any(&mut |node| all.visit(node));
+        all
+    }
+
+    fn visit(&mut self, node: Node<'_>) -> bool {
+        match node {
+            Node::Expr(Expr { kind: ExprKind::Var(var), .. }) => self.add(*var, false),
+            Node::Place(Place::Var(var)) => self.add(*var, true),
+            Node::Stmt(stmt) => match stmt.kind {
+                StmtKind::ForRange { var, .. } | StmtKind::ForMap { var, .. } => self.add(var, true),
+                _ => {}
+            },
+            Node::Place(_) | Node::Expr(_) => {}
+        }
+        false
+    }
+
     pub(super) fn add(&mut self, var: VarId, assigned: bool) {
         let index = var.index();
         if self.0.len() <= index {
-            self.0.resize(index + 1, (0, false));
+            self.0.resize(index + 1, Mention::default());
         }
-        if let Some((count, already)) = self.0.get_mut(index) {
-            *count += 1;
-            *already |= assigned;
+        if let Some(mention) = self.0.get_mut(index) {
+            mention.count += 1;
+            mention.assigned |= assigned;
         }
     }
 
     fn count(&self, var: VarId) -> u32 {
-        self.0.get(var.index()).map_or(0, |(count, _)| *count)
+        self.0.get(var.index()).map_or(0, |m| m.count)
+    }
+
+    /// Whether callbacks share a variable with what is around them.
+    pub(super) fn is_shared(&self, var: VarId) -> bool {
+        self.0.get(var.index()).is_some_and(|m| m.shared)
     }
 }
 
 impl FnLower<'_, '_> {
-    /// Variables that a loop shares with its surroundings, and whether it assigns them. One that is mentioned nowhere else belongs to a
+    /// Variables that a loop, of which those are mentioned inside, shares with its surroundings, and whether it assigns them. One that is
+    /// mentioned nowhere else belongs to a
     /// single round: it is assigned before it is read there, or it would be one of the whole action and be zeroed at its start.
-    pub(super) fn captures(&self, body: &Block, cond: Option<&Expr>, own: Option<VarId>) -> Vec<(VarId, bool)> {
-        let inside = Mentions::of(body, cond);
+    pub(super) fn captures(&self, inside: &Mentions, own: Option<VarId>) -> Vec<(VarId, bool)> {
         let shared = |var: VarId| Some(var) != own && (1..self.mentions.count(var)).contains(&inside.count(var));
-        let all = inside.0.iter().enumerate().map(|(index, (_, assigned))| (VarId::new(index), *assigned));
+        let all = inside.0.iter().enumerate().map(|(index, m)| (VarId::new(index), m.assigned));
         all.filter(|(var, _)| shared(*var)).collect()
     }
 }

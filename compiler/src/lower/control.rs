@@ -1,5 +1,6 @@
 //! Statements and control flow.
 
+use super::callback::Mentions;
 use super::{FnLower, Loop, Mem};
 use crate::ir::{BinOp as Ir, Cond, helpers};
 use crate::typed::walk::Node;
@@ -64,13 +65,17 @@ impl FnLower<'_, '_> {
             }
             let before = self.b.set_span(stmt.span);
             let mark = self.temps.mark();
-            self.stmt(stmt);
+            if self.is_part(stmt) {
+                self.part(stmt);
+            } else {
+                self.stmt(stmt);
+            }
             self.temps.release(mark);
             self.b.set_span(before);
         }
     }
 
-    fn stmt(&mut self, stmt: &Stmt) {
+    pub(super) fn stmt(&mut self, stmt: &Stmt) {
         match &stmt.kind {
             StmtKind::Expr(e) => self.effect(e),
             StmtKind::Assign { place, value } => self.assign(place, value),
@@ -105,6 +110,9 @@ impl FnLower<'_, '_> {
                 self.b.enter(no);
                 self.block(otherwise);
                 self.join(end);
+            }
+            StmtKind::Unroll { count, body } if self.rolls(body) => {
+                self.repeat(*count, &Mentions::of(body, None), &|inner| inner.block(body));
             }
             StmtKind::Unroll { count, body } => {
                 let end = self.b.block();

@@ -1,5 +1,6 @@
 //! `for ($kv : @map)`: the body becomes a callback of `bpf_for_each_map_elem`.
 
+use super::callback::Mentions;
 use super::{FnLower, Loc, Mem};
 use crate::ir::builder::FunctionBuilder;
 use crate::ir::{CallbackKind, FunctionKind, Value, helpers};
@@ -13,7 +14,7 @@ const VALUE: usize = 2;
 
 impl FnLower<'_, '_> {
     pub(super) fn for_map(&mut self, var: VarId, map: MapId, body: &Block) {
-        let frame = self.frame(&self.captures(body, None, Some(var)), None);
+        let frame = self.frame(&self.captures(&Mentions::of(body, None), Some(var)), None);
         let callback = self.callback(CallbackKind::ForEachMapElem, &frame, |inner, params, _| {
             let param = |n: usize| params.get(n).copied().unwrap_or(Value(0));
             inner.pair(var, map, param(KEY), param(VALUE));

@@ -107,13 +107,13 @@ impl FnLower<'_, '_> {
         let result = match &function.ret {
             Type::Void => None,
             ty if ty.is_scalar() => Some(Home::Register(super::zeroed(&mut b))),
-            _ => Some(Home::Outer(next())),
+            _ => Some(Home::Outer { base: next(), offset: 0 }),
         };
-        let vars = self.m.variables(&mut b, &function.vars);
         let passed: Vec<_> = function.params.iter().map(|&var| (var, next())).collect();
         let exit = b.block();
-        let mut mentions = Mentions::of(&function.body, None);
+        let mut mentions = Mentions::of_function(&function.body, None, self.m.facts.parts);
         function.params.iter().for_each(|&param| mentions.add(param, true));
+        let vars = self.m.variables(&mut b, &function.vars, &mentions);
         let mut inner = FnLower {
             m: &mut *self.m,
             b,
@@ -127,18 +127,19 @@ impl FnLower<'_, '_> {
             mentions: Rc::new(mentions),
             probe: self.probe.clone(),
             temps: Temps::default(),
+            shared: None,
             depth: self.depth + 1,
             rounds: 1,
         };
         for (var, word) in passed {
-            match (inner.vars.get(var).copied(), function.vars.get(var)) {
-                (_, Some(declared)) if declared.ty.is_scalar() => inner.write_variable(var, &declared.ty, word),
-                (Some(Home::Memory(slot)), Some(declared)) => {
-                    let base = inner.b.slot_addr(slot);
-                    let from = Loc::bpf(Mem { base: word, offset: 0 });
-                    inner.copy_member(from, Mem { base, offset: 0 }, &declared.ty);
-                }
-                _ => inner.internal("a parameter without a place", function.span),
+            let Some(declared) = function.vars.get(var) else { continue };
+            if declared.ty.is_scalar() {
+                inner.write_variable(var, &declared.ty, word);
+            } else if let Some(base) = inner.variable_address(var) {
+                let from = Loc::bpf(Mem { base: word, offset: 0 });
+                inner.copy_member(from, Mem { base, offset: 0 }, &declared.ty);
+            } else {
+                inner.internal("a parameter without a place", function.span);
             }
         }
         inner.block(&function.body);
@@ -156,8 +157,11 @@ impl FnLower<'_, '_> {
                 let word = self.scalar(value);
                 self.b.set(v, word);
             }
-            Some(Home::Outer(base)) => self.into(value, Mem { base, offset: 0 }),
-            _ => self.effect(value),
+            Some(home) => {
+                let base = self.address_of(home);
+                self.into(value, Mem { base, offset: 0 });
+            }
+            None => self.effect(value),
         }
     }
 

@@ -2,6 +2,7 @@
 //! every one of them; all others become callbacks of `bpf_loop`, which the verifier walks once. Where that helper is missing, or callbacks are nested too
 //! deep, a loop in the program gets a bound. No loop ends in silence: a bound that was reached is counted.
 
+use super::callback::Mentions;
 use super::{FnLower, Loop};
 use crate::ir::{BinOp as Ir, CallbackKind, Cond, Value, helpers};
 use crate::program::Counter;
@@ -26,7 +27,7 @@ impl FnLower<'_, '_> {
         if !self.may_call_back() {
             return self.while_inline(cond, body);
         }
-        let frame = self.frame(&self.captures(body, Some(cond), None), None);
+        let frame = self.frame(&self.captures(&Mentions::of(body, Some(cond)), None), None);
         let callback = self.callback(CallbackKind::Loop, &frame, |inner, _, _| {
             let on = inner.b.block();
             let Some(stop) = inner.loops.last().map(|l| l.exit) else { return };
@@ -55,7 +56,8 @@ impl FnLower<'_, '_> {
             // A search is a callback of its own. Linux 7 takes each way that leads around one again in every round, unless the
             // rounds are a callback, too: for which there is room where nothing else inside nests.
             let calls_back = self.may_nest(2) && searches(body) && !loops(body);
-            walks <= INLINE_ROUNDS && walks.saturating_mul(nodes(body)) <= INLINE_NODES && !calls_back
+            let few = walks <= INLINE_ROUNDS && walks.saturating_mul(nodes(body)) <= INLINE_NODES;
+            few && !calls_back && !self.m.facts.parts
         });
         if inline.is_some() || !self.may_call_back() {
             return self.range_inline(var, start, end, body, inline);
@@ -78,7 +80,7 @@ impl FnLower<'_, '_> {
         self.b.enter(few);
         self.b.jump(run);
         self.b.enter(run);
-        let frame = self.frame(&self.captures(body, None, Some(var)), Some(first));
+        let frame = self.frame(&self.captures(&Mentions::of(body, None), Some(var)), Some(first));
         let ty = self.variable_type(var);
         let callback = self.callback(CallbackKind::Loop, &frame, |inner, params, first| {
             let index = params.first().copied().unwrap_or(Value(0));
@@ -100,7 +102,7 @@ impl FnLower<'_, '_> {
         self.join(done);
     }
 
-    fn call_loop(&mut self, rounds: Value, callback: crate::ir::FuncId, frame: Value) {
+    pub(super) fn call_loop(&mut self, rounds: Value, callback: crate::ir::FuncId, frame: Value) {
         let function = self.b.func_addr(callback);
         let flags = self.b.iconst(0);
         self.b.call(helpers::LOOP, &[rounds, function, frame, flags]);

@@ -18,6 +18,7 @@ mod functions;
 mod loops;
 mod maps;
 mod object;
+mod parts;
 mod scalar;
 mod search;
 mod send;
@@ -68,12 +69,24 @@ pub struct Lowered {
     pub manifest: Manifest,
 }
 
+/// How a program's code is given to the verifier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// As it runs fastest: whatever can stands in the program itself.
+    #[default]
+    Whole,
+    /// In parts that the verifier walks one by one, where the kernel can call parts: for programs that are too complex for it as a whole.
+    Parts,
+}
+
 /// Facts about the target that shape the code.
 struct Facts {
     arch: Arch,
     start_time_ns: u64,
     wall_offset_ns: u64,
     has_loops: bool,
+    /// See [`Shape::Parts`].
+    parts: bool,
     frame_blind: bool,
     possible_cpus: u32,
     pid_namespace: Option<PidNamespace>,
@@ -83,14 +96,17 @@ struct Facts {
 pub fn lower(
     script: &TypedScript,
     target: &dyn Target,
+    shape: Shape,
     position: &dyn Fn(Span) -> String,
 ) -> Result<Lowered, Diagnostics> {
+    let parts = shape == Shape::Parts;
     let facts = Facts {
         arch: target.arch(),
         start_time_ns: target.start_time_ns(),
         wall_offset_ns: target.wall_offset_ns(),
         // The kernel is asked only where it matters.
-        has_loops: wants_loops(script) && target.has(Feature::Loop),
+        has_loops: (parts || wants_loops(script)) && target.has(Feature::Loop),
+        parts,
         frame_blind: !target.has(Feature::FramePrecision),
         possible_cpus: target.possible_cpus(),
         pid_namespace: target.pid_namespace(),
@@ -331,7 +347,8 @@ impl<'a> ModuleLower<'a> {
         self.subprograms.clear();
         let exit = b.block();
         let result = self.is_trial(program).then(|| Home::Register(zeroed(&mut b)));
-        let vars = self.variables(&mut b, &program.vars);
+        let mentions = Mentions::of_function(&program.body, program.predicate.as_ref(), self.facts.parts);
+        let vars = self.variables(&mut b, &program.vars, &mentions);
         let mut func = FnLower {
             m: self,
             b,
@@ -342,9 +359,10 @@ impl<'a> ModuleLower<'a> {
             exit,
             result,
             loops: Vec::new(),
-            mentions: Rc::new(Mentions::of(&program.body, program.predicate.as_ref())),
+            mentions: Rc::new(mentions),
             probe: probe.to_owned(),
             temps: Temps::default(),
+            shared: None,
             depth: 0,
             rounds: 1,
         };
@@ -368,16 +386,23 @@ impl<'a> ModuleLower<'a> {
         format!("{section}/{target}").into()
     }
 
-    fn variables(&self, b: &mut FunctionBuilder, decls: &IndexVec<VarId, TypedVar>) -> IndexVec<VarId, Home> {
-        decls.iter().map(|var| self.home(b, var)).collect::<Vec<Home>>().into()
+    fn variables(
+        &self,
+        b: &mut FunctionBuilder,
+        decls: &IndexVec<VarId, TypedVar>,
+        mentions: &Mentions,
+    ) -> IndexVec<VarId, Home> {
+        decls.enumerate().map(|(id, var)| self.home(b, var, mentions.is_shared(id))).collect::<Vec<Home>>().into()
     }
 
     /// Where a variable of this function lives.
-    fn home(&self, b: &mut FunctionBuilder, var: &TypedVar) -> Home {
+    fn home(&self, b: &mut FunctionBuilder, var: &TypedVar, shared: bool) -> Home {
         if var.ty.is_scalar() && !var.addressed {
             Home::Register(b.variable())
+        } else if shared {
+            Home::Later
         } else {
-            Home::Memory(b.slot(self.size(&var.ty), 8, false))
+            Home::Memory { slot: b.slot(self.size(&var.ty), 8, false), offset: 0 }
         }
     }
 
@@ -468,9 +493,25 @@ fn section(kind: ProgramKind) -> (&'static str, bool) {
 #[derive(Clone, Copy, Debug)]
 enum Home {
     Register(Variable),
-    Memory(Slot),
-    /// In the memory of the function that this callback belongs to.
-    Outer(Value),
+    /// In local memory, so many bytes from its start.
+    Memory {
+        slot: Slot,
+        offset: i32,
+    },
+    /// In the memory that is shared with callbacks, once the function needs it there.
+    Later,
+    /// In memory of the caller, so many bytes behind an address.
+    Outer {
+        base: Value,
+        offset: i32,
+    },
+    /// In memory of the function that this callback belongs to, so many bytes behind an address that its frame holds at the offset. The
+    /// address is read where it is needed: to keep it takes a register.
+    Framed {
+        frame: Value,
+        offset: i32,
+        behind: i32,
+    },
 }
 
 /// A place in BPF memory that can be written.
@@ -530,6 +571,9 @@ struct FnLower<'m, 'a> {
     /// Names of the attach points, for counters.
     probe: String,
     temps: Temps,
+    /// The memory of variables that callbacks share with this function, and how much of it is used: all in one, so that a callback needs one
+    /// address.
+    shared: Option<(Slot, u32)>,
     /// Callbacks around this function's body.
     depth: u32,
     /// How many times the verifier walks the code that is being lowered.

@@ -5,7 +5,7 @@
 use tapline_grammar::ParseOptions;
 use tapline_grammar::span::FileId;
 
-use super::lower;
+use super::{Shape, lower};
 use crate::ir::passes::settle::settle;
 use crate::ir::verify::verify;
 use crate::source::SourceMap;
@@ -20,7 +20,8 @@ fn listing(text: &str) -> String {
     let script = expand::expand(parsed.script, &expand::Options::default(), &target, &sources, &mut diagnostics);
     let checked = check::check(&script, &target, check::Options::default());
     assert!(checked.script.is_some(), "{text}: {:?}", checked.diagnostics);
-    let mut lowered = lower(&checked.script.unwrap(), &target, &|span| sources.position(span)).unwrap();
+    let mut lowered =
+        lower(&checked.script.unwrap(), &target, Shape::default(), &|span| sources.position(span)).unwrap();
     lowered.module.functions.iter_mut().for_each(settle);
     verify(&lowered.module).unwrap();
     lowered.module.to_string()

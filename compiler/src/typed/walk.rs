@@ -15,9 +15,12 @@ pub enum Node<'a> {
     Place(&'a Place),
 }
 
+/// What is asked of each of them.
+pub type Question<'a> = &'a mut dyn FnMut(Node<'_>) -> bool;
+
 impl Expr {
     /// True when the question is answered with yes for this expression or anything inside.
-    pub fn any(&self, question: &mut dyn FnMut(Node<'_>) -> bool) -> bool {
+    pub fn any(&self, question: Question<'_>) -> bool {
         if question(Node::Expr(self)) {
             return true;
         }
@@ -50,7 +53,7 @@ impl Expr {
 }
 
 impl Place {
-    fn any(&self, question: &mut dyn FnMut(Node<'_>) -> bool) -> bool {
+    fn any(&self, question: Question<'_>) -> bool {
         if question(Node::Place(self)) {
             return true;
         }
@@ -63,13 +66,14 @@ impl Place {
 
 impl Block {
     /// True when the question is answered with yes for anything inside.
-    pub fn any(&self, question: &mut dyn FnMut(Node<'_>) -> bool) -> bool {
+    pub fn any(&self, question: Question<'_>) -> bool {
         self.stmts.iter().any(|s| s.any(question)) || self.value.as_deref().is_some_and(|v| v.any(question))
     }
 }
 
 impl Stmt {
-    fn any(&self, question: &mut dyn FnMut(Node<'_>) -> bool) -> bool {
+    /// True when the question is answered with yes for this statement or anything inside.
+    pub fn any(&self, question: Question<'_>) -> bool {
         if question(Node::Stmt(self)) {
             return true;
         }

@@ -11,7 +11,8 @@ use tapline_compiler::diagnostic::{Diagnostic, Severity};
 use tapline_compiler::driver::{Compiled, Input, Stage, compile, usage};
 use tapline_compiler::expand;
 use tapline_compiler::load::{Files, load};
-use tapline_compiler::program::{Attach, Cgroup};
+use tapline_compiler::lower::Shape;
+use tapline_compiler::program::{Attach, Cgroup, Program};
 use tapline_compiler::render::{Colour, render, render_all};
 use tapline_compiler::source::SourceMap;
 
@@ -19,7 +20,7 @@ use crate::errno::describe;
 use crate::output::Sink;
 use crate::output::json::JsonSink;
 use crate::output::text::TextSink;
-use crate::session;
+use crate::session::{self, SessionError};
 use crate::session::trials::{self, Purpose};
 use crate::symbols::Symbols;
 use crate::symbols::elf;
@@ -125,10 +126,11 @@ pub fn list(cli: &Cli) -> i32 {
     let result = if cli.source == Source::Missing {
         list::list(&system, &cli.pattern, cli.verbose, &mut out)
     } else {
-        let compiled = match input(cli).and_then(|input| compile_script(cli, input, &system, None)) {
-            Ok(compiled) => compiled,
+        let input = match input(cli).and_then(|input| complete(cli, input, None)) {
+            Ok(input) => input,
             Err(d) => return complain(&d),
         };
+        let compiled = compile_script(cli, &input, &system);
         let Some(program) = compiled.program else { return FAILURE };
         list::list_script(&system, &program.manifest.probes, cli.verbose, &mut out)
     };
@@ -201,8 +203,8 @@ fn help_option(cli: &Cli) -> Option<&str> {
     cli.named.iter().find(|(name, value)| asks(name) && value.is_none()).map(|(name, _)| name.as_str())
 }
 
-/// Compiles, and says everything that is to be said about it.
-fn compile_script(cli: &Cli, input: Input, system: &System, child: Option<&Child>) -> Result<Compiled, Diagnostic> {
+/// The script with all that the command line says of it.
+fn complete(cli: &Cli, input: Input, child: Option<&Child>) -> Result<Input, Diagnostic> {
     let environment: BTreeMap<String, String> =
         std::env::vars().filter(|(name, _)| name.starts_with("BPFTRACE_")).collect();
     let mut stages = Vec::new();
@@ -221,7 +223,7 @@ fn compile_script(cli: &Cli, input: Input, system: &System, child: Option<&Child
             }
         }
     }
-    let input = Input {
+    Ok(Input {
         options: expand::Options {
             parameters: expand::Parameters { positional: cli.positional.clone(), named: cli.named.clone() },
             environment,
@@ -232,15 +234,19 @@ fn compile_script(cli: &Cli, input: Input, system: &System, child: Option<&Child
         },
         stages,
         ..input
-    };
-    let compiled = compile(&input, files(cli), system);
+    })
+}
+
+/// Compiles, and says everything that is to be said about it.
+fn compile_script(cli: &Cli, input: &Input, system: &System) -> Compiled {
+    let compiled = compile(input, files(cli), system);
     let shown = compiled.diagnostics.iter().filter(|d| match d.severity {
         Severity::Note => cli.verbose,
         Severity::Warning => !cli.no_warnings,
         _ => true,
     });
     eprint!("{}", render_all(shown, &compiled.sources, colour()));
-    Ok(compiled)
+    compiled
 }
 
 /// Whether `exec` would find a program: by its path, or by its name in PATH.
@@ -318,7 +324,8 @@ fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
         }
         _ => (Vec::new(), None),
     };
-    let compiled = compile_script(cli, input, &system, child.as_ref())?;
+    let input = complete(cli, input, child.as_ref())?;
+    let compiled = compile_script(cli, &input, &system);
     for (stage, text) in &compiled.stages {
         let title = if compiled.stages.len() > 1 { format!("=== {} ===\n", stage.name()) } else { String::new() };
         // A reader that closes early has what it wanted.
@@ -333,8 +340,11 @@ fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
         return Ok(0);
     }
 
-    let filter = cli.probe_filter.as_ref();
-    trials::select(&mut program.manifest, cli.purpose, &|name| filter.is_none_or(|f| f.is_match(name)));
+    let select = |program: &mut Program| {
+        let filter = cli.probe_filter.as_ref();
+        trials::select(&mut program.manifest, cli.purpose, &|name| filter.is_none_or(|f| f.is_match(name)));
+    };
+    select(&mut program);
     if program.manifest.programs.is_empty() {
         return Err(nothing_to_run(cli));
     }
@@ -370,7 +380,20 @@ fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
         Form::Text => Box::new(TextSink::new(out)),
         Form::Json => Box::new(JsonSink::new(out)),
     };
-    match session::run(&program, &options, child, symbols, sink.as_mut()) {
+    let mut loaded = session::load(&program, &options);
+    if loaded.as_ref().is_err_and(SessionError::is_too_complex) {
+        let input = Input { shape: Shape::Parts, stages: Vec::new(), ..input };
+        if let Some(mut parts) = compile(&input, files(cli), system.as_ref()).program {
+            if cli.verbose {
+                eprintln!("NOTE: as a whole the script is too complex for the kernel to check: it is loaded in parts");
+            }
+            select(&mut parts);
+            if let Ok(in_parts) = session::load(&parts, &options) {
+                (program, loaded) = (parts, Ok(in_parts));
+            }
+        }
+    }
+    match loaded.and_then(|loaded| session::run(&program, loaded, &options, child, symbols, sink.as_mut())) {
         Ok(status) => Ok(status),
         Err(e) if e.is_broken_pipe() => Ok(0),
         Err(e) => Err(e.to_diagnostic(cli.verbose)),

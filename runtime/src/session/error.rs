@@ -68,6 +68,11 @@ impl SessionError {
         matches!(self, Self::Output(e) if e.kind() == io::ErrorKind::BrokenPipe)
     }
 
+    /// True when a program is right, but more than the kernel checks.
+    pub fn is_too_complex(&self) -> bool {
+        matches!(self, Self::Rejected { log, error, .. } if limit(log, error).is_some())
+    }
+
     /// As a message for the user; `verbose` adds the verifier's log.
     pub fn to_diagnostic(&self, verbose: bool) -> Diagnostic {
         let text = self.to_string();

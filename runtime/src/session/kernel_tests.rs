@@ -17,7 +17,7 @@ use tapline_compiler::program::{
 use tapline_compiler::source::SourceMap;
 use tapline_grammar::span::Span;
 
-use super::run::{Options, run};
+use super::run::{Options, load, run};
 use crate::events::context::NoSymbols;
 use crate::output::text::TextSink;
 use crate::sys::privilege::{Capabilities, Capability};
@@ -128,7 +128,8 @@ const EXIT: ActionId = ActionId(1);
 fn output(program: &Program) -> (i32, String) {
     let mut out = Vec::new();
     let options = Options { quiet: true, ..Options::default() };
-    let status = run(program, &options, None, Box::new(NoSymbols), &mut TextSink::new(&mut out)).unwrap();
+    let ready = load(program, &options).unwrap();
+    let status = run(program, ready, &options, None, Box::new(NoSymbols), &mut TextSink::new(&mut out)).unwrap();
     (status, String::from_utf8(out).unwrap())
 }
 

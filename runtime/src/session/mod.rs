@@ -13,4 +13,4 @@ pub mod trials;
 mod kernel_tests;
 
 pub use error::SessionError;
-pub use run::{Options, run};
+pub use run::{Options, load, run};

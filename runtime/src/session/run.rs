@@ -102,14 +102,14 @@ const PACKETS: u64 = 4;
 /// A child of `-c`, forked before the script is compiled so that the script may know its pid.
 pub type Held = Option<Child>;
 
-/// Runs a script to its end; the result is the exit status.
-pub fn run(
-    program: &Program,
-    options: &Options,
-    child: Held,
-    symbols: Box<dyn Symbolizer>,
-    sink: &mut dyn Sink,
-) -> Result<i32, SessionError> {
+/// A script's maps and programs in the kernel, and what serves them.
+pub struct Ready {
+    loaded: Loaded,
+    unwinder: Option<Unwinder>,
+}
+
+/// Brings a script into the kernel.
+pub fn load(program: &Program, options: &Options) -> Result<Ready, SessionError> {
     let manifest = &program.manifest;
     // Two descriptors per attach point and CPU at worst, and some for maps, programs and files.
     let wanted = 256 + 2 * (manifest.probes.len() as u64 + manifest.programs.len() as u64) + manifest.maps.len() as u64;
@@ -117,15 +117,29 @@ pub fn run(
     let _ = raise_open_files(wanted.max(1024));
 
     let unwinds = manifest.maps.iter().any(|m| m.role == MapRole::UnwindProcesses);
-    let mut unwinder = unwinds.then(|| Unwinder::new(options.pid.iter().chain(&options.unwound).copied().collect()));
-    if unwinds && options.pid.is_none() && options.unwound.is_empty() && child.is_none() {
+    let unwinder = unwinds.then(|| Unwinder::new(options.pid.iter().chain(&options.unwound).copied().collect()));
+    let loader =
+        DirectLoader { verifier_log: options.verifier_log, unwind_rows: unwinder.as_ref().map(Unwinder::capacity) };
+    Ok(Ready { loaded: loader.load(program)?, unwinder })
+}
+
+/// Runs a script to its end; the result is the exit status.
+pub fn run(
+    program: &Program,
+    ready: Ready,
+    options: &Options,
+    child: Held,
+    symbols: Box<dyn Symbolizer>,
+    sink: &mut dyn Sink,
+) -> Result<i32, SessionError> {
+    let manifest = &program.manifest;
+    let Ready { loaded, mut unwinder } = ready;
+    if unwinder.is_some() && options.pid.is_none() && options.unwound.is_empty() && child.is_none() {
         eprintln!(
             "WARNING: dw_ustack() knows the processes of -p, -c and --dwarf-pid: all stacks are walked by frame pointers"
         );
     }
-    let loader =
-        DirectLoader { verifier_log: options.verifier_log, unwind_rows: unwinder.as_ref().map(Unwinder::capacity) };
-    let Loaded { mut tables, events, packets, programs, logs } = loader.load(program)?;
+    let Loaded { mut tables, events, packets, programs, logs } = loaded;
     let packets = packets.map(|map| Packets::open(map, manifest)).transpose()?;
     if options.verbose {
         for desc in &manifest.programs {

@@ -121,7 +121,7 @@ fn compile(text: &str) {
     }
     let checked = check::check(&expanded, &target, check::Options { allow_unsafe: true });
     let Some(typed) = checked.script.filter(|_| !judge(&checked.diagnostics)) else { return };
-    match lower::lower(&typed, &target, &|span| sources.position(span)) {
+    match lower::lower(&typed, &target, lower::Shape::default(), &|span| sources.position(span)) {
         Err(diagnostics) => {
             judge(&diagnostics);
         }

@@ -11,11 +11,12 @@ use std::time::Instant;
 
 use tapline::maps::table::possible_cpus;
 use tapline::system::features::parse_release;
+use tapline_compiler::lower::Shape;
 use tapline_tests::generate::judge::{Failure, Judge, Kind, Prepared};
 use tapline_tests::generate::{PAGE, page, script};
 use tapline_tests::sys::page_at;
 
-const USAGE: &str = "usage: generate [--seed N] [--count N] [--failures DIR] [--cpus N] [--release M.N] [--show | --write FILE | --read FILE]";
+const USAGE: &str = "usage: generate [--seed N] [--count N] [--failures DIR] [--cpus N] [--release M.N] [--parts] [--show | --write FILE | --read FILE]";
 
 /// Failures after which there is no point in going on.
 const MOST_FAILURES: usize = 20;
@@ -29,6 +30,7 @@ struct Options {
     cpus: Option<u32>,
     release: Option<(u32, u32)>,
     failures: PathBuf,
+    shape: Shape,
     show: bool,
     write: Option<PathBuf>,
     read: Option<PathBuf>,
@@ -41,6 +43,7 @@ fn options() -> Result<Options, String> {
         cpus: None,
         release: None,
         failures: PathBuf::from("target/ladder/generate"),
+        shape: Shape::Whole,
         show: false,
         write: None,
         read: None,
@@ -55,6 +58,7 @@ fn options() -> Result<Options, String> {
             "--cpus" => options.cpus = u32::try_from(number(value()?)?).ok(),
             "--release" => options.release = Some(parse_release(&value()?)),
             "--failures" => options.failures = PathBuf::from(value()?),
+            "--parts" => options.shape = Shape::Parts,
             "--show" => options.show = true,
             "--write" => options.write = Some(PathBuf::from(value()?)),
             "--read" => options.read = Some(PathBuf::from(value()?)),
@@ -86,7 +90,8 @@ impl<'a> Failures<'a> {
         let failure = outcome.err()?;
         if failure.kind == Kind::TooComplex {
             self.too_complex += 1;
-            println!("seed {seed}: too complex for the kernel");
+            let why = failure.text.lines().next().unwrap_or_default();
+            println!("seed {seed}: too complex for the kernel: {why}");
             return None;
         }
         Some(failure)
@@ -103,10 +108,10 @@ impl<'a> Failures<'a> {
 }
 
 /// The smallest script that fails in the same way, and how it does.
-fn shrink(judge: &Judge, seed: u64, failure: Failure) -> (Failure, String) {
+fn shrink(judge: &Judge, shape: Shape, seed: u64, failure: Failure) -> (Failure, String) {
     let mut last = failure;
     let like = last.clone();
-    let small = script(seed).shrink(SHRINK, |text| match judge.judge(text) {
+    let small = script(seed).shrink(SHRINK, |text| match judge.judge(text, shape) {
         Err(failure) if failure.is_like(&like) => {
             last = failure;
             true
@@ -119,8 +124,10 @@ fn shrink(judge: &Judge, seed: u64, failure: Failure) -> (Failure, String) {
 fn all<'a>(options: &'a Options, judge: &Judge) -> Result<Failures<'a>, String> {
     let mut failures = Failures::new(options);
     for seed in options.seed..options.seed + options.count {
-        let Some(failure) = failures.count(seed, judge.judge(&script(seed).to_string())) else { continue };
-        let (failure, text) = shrink(judge, seed, failure);
+        let Some(failure) = failures.count(seed, judge.judge(&script(seed).to_string(), options.shape)) else {
+            continue;
+        };
+        let (failure, text) = shrink(judge, options.shape, seed, failure);
         failures.keep(seed, &failure, &text)?;
         if failures.seen >= MOST_FAILURES {
             break;
@@ -136,7 +143,7 @@ fn write<'a>(options: &'a Options, judge: &Judge, path: &Path) -> Result<Failure
     let mut failures = Failures::new(options);
     for seed in options.seed..options.seed + options.count {
         let text = script(seed).to_string();
-        let mut prepared = match judge.prepare(&text) {
+        let mut prepared = match judge.prepare(&text, options.shape) {
             Ok(prepared) => prepared,
             Err(failure) => {
                 if let Some(failure) = failures.count(seed, Err(failure)) {
@@ -167,7 +174,7 @@ fn part(file: &mut impl Read) -> Option<Vec<u8>> {
 }
 
 /// Runs what was written elsewhere.
-fn read<'a>(options: &'a Options, path: &Path) -> Result<Failures<'a>, String> {
+fn read<'a>(options: &'a Options, judge: &Judge, path: &Path) -> Result<Failures<'a>, String> {
     let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut file = BufReader::new(file);
     let mut failures = Failures::new(options);
@@ -176,7 +183,7 @@ fn read<'a>(options: &'a Options, path: &Path) -> Result<Failures<'a>, String> {
         let (object, rest) = part(&mut file).zip(part(&mut file)).ok_or("the file ends early")?;
         let mut prepared: Prepared = serde_json::from_slice(&rest).map_err(|error| error.to_string())?;
         prepared.program.object = object;
-        if let Some(failure) = failures.count(seed, prepared.run()) {
+        if let Some(failure) = failures.count(seed, judge.or_in_parts(&script(seed).to_string(), prepared.run())) {
             failures.keep(seed, &failure, &script(seed).to_string())?;
             if failures.seen >= MOST_FAILURES {
                 break;
@@ -198,15 +205,12 @@ fn run() -> Result<bool, String> {
     page_at(PAGE as usize, &page()).map_err(|error| format!("the page of known contents: {error}"))?;
     let begin = Instant::now();
     std::panic::set_hook(Box::new(|_| {}));
-    let failures = if let Some(path) = &options.read {
-        read(&options, path)?
-    } else {
-        let here = possible_cpus().map_err(|error| error.to_string())?;
-        let judge = Judge::new(options.cpus.unwrap_or(u32::try_from(here).unwrap_or(1)), options.release)?;
-        match &options.write {
-            Some(path) => write(&options, &judge, path)?,
-            None => all(&options, &judge)?,
-        }
+    let here = possible_cpus().map_err(|error| error.to_string())?;
+    let judge = Judge::new(options.cpus.unwrap_or(u32::try_from(here).unwrap_or(1)), options.release)?;
+    let failures = match (&options.read, &options.write) {
+        (Some(path), _) => read(&options, &judge, path)?,
+        (None, Some(path)) => write(&options, &judge, path)?,
+        (None, None) => all(&options, &judge)?,
     };
     let Failures { count, seen, too_complex, .. } = failures;
     let seconds = begin.elapsed().as_secs();

@@ -18,6 +18,7 @@ use tapline_compiler::diagnostic::Diagnostic;
 use tapline_compiler::index::IndexVec;
 use tapline_compiler::ir::interp::{Interp, InterpError};
 use tapline_compiler::ir::{FuncId, Module};
+use tapline_compiler::lower::Shape;
 use tapline_compiler::program::{
     ActionKind, Aggregate, Attach, Manifest, MapDesc, MapId, MapRole, PrintStyle, Program, ValueType,
 };
@@ -100,9 +101,18 @@ impl Judge {
         Ok(Self { target, cpus })
     }
 
-    /// Compiles and interprets.
-    pub fn prepare(&self, script: &str) -> Result<Prepared, Failure> {
-        let caught = catch_unwind(AssertUnwindSafe(|| self.compile(script)));
+    /// Compiles and interprets; what is too large as a whole is made in parts.
+    pub fn prepare(&self, script: &str, shape: Shape) -> Result<Prepared, Failure> {
+        match self.shaped(script, shape) {
+            Err(failure) if failure.kind == Kind::TooComplex && shape == Shape::Whole => {
+                self.shaped(script, Shape::Parts)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn shaped(&self, script: &str, shape: Shape) -> Result<Prepared, Failure> {
+        let caught = catch_unwind(AssertUnwindSafe(|| self.compile(script, shape)));
         let (module, program) = caught.unwrap_or_else(|panic| {
             let message = panic.downcast_ref::<String>().cloned();
             let message = message.or_else(|| panic.downcast_ref::<&str>().map(|&s| s.to_owned()));
@@ -113,11 +123,11 @@ impl Judge {
         Ok(Prepared { expected, program })
     }
 
-    fn compile(&self, script: &str) -> Result<(Module, Program), Failure> {
+    fn compile(&self, script: &str, shape: Shape) -> Result<(Module, Program), Failure> {
         let sources = SourceMap::with_file("generated.bt", script);
         let told = |kind, diagnostics: &[Diagnostic]| {
             let internal = diagnostics.iter().any(|d| d.severity == tapline_compiler::diagnostic::Severity::Internal);
-            let large = diagnostics.iter().any(|d| d.code == "too-large");
+            let large = diagnostics.iter().any(|d| d.code == tapline_compiler::bpf::TOO_LARGE);
             let kind = match kind {
                 _ if internal => Kind::Internal,
                 _ if large => Kind::TooComplex,
@@ -137,7 +147,7 @@ impl Judge {
         diagnostics.extend(checked.diagnostics);
         let typed = checked.script.filter(|_| !diagnostics.iter().any(Diagnostic::is_error));
         let Some(typed) = typed else { return Err(told(Kind::Refused, &diagnostics)) };
-        let lowered = lower::lower(&typed, &self.target, &|span| sources.position(span))
+        let lowered = lower::lower(&typed, &self.target, shape, &|span| sources.position(span))
             .map_err(|diagnostics| told(Kind::Refused, &diagnostics))?;
         let module = lowered.module.clone();
         let program = backend::backend(lowered, &sources).map_err(|d| told(Kind::Internal, &[d]))?;
@@ -145,8 +155,16 @@ impl Judge {
     }
 
     /// Everything on this kernel.
-    pub fn judge(&self, script: &str) -> Result<(), Failure> {
-        self.prepare(script)?.run()
+    pub fn judge(&self, script: &str, shape: Shape) -> Result<(), Failure> {
+        self.or_in_parts(script, self.prepare(script, shape).and_then(|prepared| prepared.run()))
+    }
+
+    /// What was too complex as a whole is tried in parts, as a session does.
+    pub fn or_in_parts(&self, script: &str, outcome: Result<(), Failure>) -> Result<(), Failure> {
+        match outcome {
+            Err(failure) if failure.kind == Kind::TooComplex => self.shaped(script, Shape::Parts)?.run(),
+            outcome => outcome,
+        }
     }
 }
 
