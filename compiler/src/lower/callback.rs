@@ -32,7 +32,7 @@ const BY_SCRIPT: i64 = 1;
 const BY_RETURN: i64 = 2;
 
 /// Callbacks inside of each other: the kernel allows eight frames, and one is left for helpers of ours.
-const MOST_NESTED: u32 = 6;
+pub(super) const MOST_NESTED: u32 = 6;
 
 /// A variable of the surroundings, and where its word lies.
 #[derive(Clone, Copy)]

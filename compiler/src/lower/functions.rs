@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use super::callback::Mentions;
+use super::callback::{MOST_NESTED, Mentions};
 use super::temps::Temps;
 use super::{FnLower, Home, Loc, Mem};
 use crate::diagnostic::Diagnostic;
@@ -88,11 +88,22 @@ impl FnLower<'_, '_> {
             self.m.diagnostics.push(d);
             return self.b.iconst(0);
         }
-        let callee = match self.m.subprograms.get(&id).copied() {
+        let callee = match self.copy_of(id, function) {
             Some(callee) => callee,
             None => self.subprogram(id, function, hidden),
         };
         self.b.call_sub(callee, &words)
+    }
+
+    /// The code of a function that this program calls already, if it can be called from here: loops become callbacks only where there is
+    /// room for them, so what was made for a shallower place may not fit.
+    fn copy_of(&self, id: FnId, function: &TypedFunction) -> Option<FuncId> {
+        let copies = self.m.subprograms.get(&id)?;
+        let nesting = self.nesting(&|question| function.body.any(question));
+        let depth = self.depth + 1;
+        let whole = |depth: u32| depth.saturating_add(nesting) <= MOST_NESTED && !self.has_parts_at(depth);
+        let fits = |made: u32| made == depth || (whole(made) && whole(depth));
+        copies.iter().find(|(made, _)| fits(*made)).map(|(_, callee)| *callee)
     }
 
     /// Lowers a function for the program at hand.
@@ -146,7 +157,7 @@ impl FnLower<'_, '_> {
         inner.finish();
         let code = inner.b.finish();
         let callee = self.m.module.functions.push(code);
-        self.m.subprograms.insert(id, callee);
+        self.m.subprograms.entry(id).or_default().push((self.depth + 1, callee));
         callee
     }
 

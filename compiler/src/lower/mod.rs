@@ -138,8 +138,9 @@ struct ModuleLower<'a> {
     unwinder: Option<unwind::Unwinder>,
     /// Callbacks made so far, for their names.
     callbacks: u32,
-    /// The user functions that the program at hand has called so far: each program has its own, with memory of its own.
-    subprograms: HashMap<FnId, FuncId>,
+    /// The user functions that the program at hand has called so far, with the depth that they were made for: each program has its own,
+    /// with memory of its own.
+    subprograms: HashMap<FnId, Vec<(u32, FuncId)>>,
     diagnostics: Diagnostics,
 }
 

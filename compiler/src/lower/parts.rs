@@ -12,12 +12,12 @@ use crate::typed::{Block, Expr, ExprKind, Op, Stmt, StmtKind};
 const LEAST_NODES: u32 = 8;
 
 /// Parts inside of each other, and of loops: each takes some of the stack, which is small.
-const MOST_NESTED: u32 = 3;
+const MOST_PARTS: u32 = 3;
 
 impl FnLower<'_, '_> {
     /// Whether a statement is to be a part of its own. Loops are callbacks of themselves.
     pub(super) fn is_part(&self, stmt: &Stmt) -> bool {
-        if !self.m.facts.parts || self.depth >= MOST_NESTED || body(stmt).is_some() {
+        if !self.has_parts_at(self.depth) || body(stmt).is_some() {
             return false;
         }
         let (mut nodes, mut leaves) = (0, false);
@@ -28,6 +28,11 @@ impl FnLower<'_, '_> {
             leaves
         });
         nodes >= LEAST_NODES && !leaves && self.may_nest(1 + self.nesting(&|question| stmt.any(question)))
+    }
+
+    /// Whether statements at this depth may be parts.
+    pub(super) fn has_parts_at(&self, depth: u32) -> bool {
+        self.m.facts.parts && depth < MOST_PARTS
     }
 
     pub(super) fn part(&mut self, stmt: &Stmt) {
@@ -49,7 +54,7 @@ impl FnLower<'_, '_> {
     }
 
     /// How many functions call each other inside of what is walked, as long as none of it is a part.
-    fn nesting(&self, walk: &dyn Fn(Question<'_>) -> bool) -> u32 {
+    pub(super) fn nesting(&self, walk: &dyn Fn(Question<'_>) -> bool) -> u32 {
         let mut most = 0;
         walk(&mut |node| {
             let inside = match node {
