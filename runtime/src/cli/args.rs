@@ -9,6 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
+use tapline_compiler::lower::Shape;
 use tapline_compiler::target::Feature;
 
 use crate::session::run::Buffering;
@@ -104,6 +105,8 @@ pub struct Cli {
     pub stages: Vec<String>,
     /// `--dry-run`.
     pub dry_run: bool,
+    /// `--parts`.
+    pub shape: Shape,
     /// `--emit-elf`.
     pub emit_elf: Option<PathBuf>,
     /// `--aot`.
@@ -279,6 +282,7 @@ fn command() -> Command {
                 .action(ArgAction::Append)
                 .help("Print a stage of the compiler: ast, expand, types, ir, bpf, object, verifier or all"),
         )
+        .arg(flag("parts", "Compile in parts, as is done where the whole is too complex for the kernel"))
         .arg(value("emit-elf", "FILE", "Write the compiled object to a file, and do not run it"))
         .arg(value("aot", "FILE", "Write a program that runs the script on its own, and do not run it"))
         .arg(flag("fmt", "Print the script in standard form"))
@@ -509,6 +513,7 @@ fn understand(matches: &ArgMatches, words: Words, carried: Option<Carried>, as_b
         },
         stages: texts("stage"),
         dry_run: matches.get_flag("dry-run"),
+        shape: if matches.get_flag("parts") { Shape::Parts } else { Shape::Whole },
         emit_elf: text("emit-elf").map(PathBuf::from),
         standalone: text("aot").map(PathBuf::from),
         words,

@@ -164,7 +164,7 @@ fn cgroup(cli: &Cli) -> Result<Option<Cgroup>, Diagnostic> {
 fn input(cli: &Cli) -> Result<Input, Diagnostic> {
     let (name, text) = read(&cli.source)?;
     let (include_folders, includes) = (cli.include_folders.clone(), cli.includes.clone());
-    Ok(Input { name, text, include_folders, includes, ..Input::default() })
+    Ok(Input { name, text, include_folders, includes, shape: cli.shape, ..Input::default() })
 }
 
 /// Where imports and includes of the script are found.
@@ -381,7 +381,7 @@ fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
         Form::Json => Box::new(JsonSink::new(out)),
     };
     let mut loaded = session::load(&program, &options);
-    if loaded.as_ref().is_err_and(SessionError::is_too_complex) {
+    if cli.shape == Shape::Whole && loaded.as_ref().is_err_and(SessionError::is_too_complex) {
         let input = Input { shape: Shape::Parts, stages: Vec::new(), ..input };
         if let Some(mut parts) = compile(&input, files(cli), system.as_ref()).program {
             if cli.verbose {
