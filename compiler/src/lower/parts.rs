@@ -3,7 +3,7 @@
 //! verifier follows the sum of the ways through the parts of a program, not their product.
 
 use super::FnLower;
-use super::callback::Mentions;
+use super::callback::{MOST_NESTED, Mentions};
 use crate::ir::CallbackKind;
 use crate::typed::walk::{Node, Question};
 use crate::typed::{Block, Expr, ExprKind, Op, Stmt, StmtKind};
@@ -53,7 +53,8 @@ impl FnLower<'_, '_> {
         self.after(&frame);
     }
 
-    /// How many functions call each other inside of what is walked, as long as none of it is a part.
+    /// How many functions call each other inside of what is walked, as long as none of it is a part. What is more than fits anywhere is not
+    /// counted further: loops within loops are walked anew from each of them.
     pub(super) fn nesting(&self, walk: &dyn Fn(Question<'_>) -> bool) -> u32 {
         let mut most = 0;
         walk(&mut |node| {
@@ -70,7 +71,7 @@ impl FnLower<'_, '_> {
                 Node::Expr(_) | Node::Place(_) => 0,
             };
             most = most.max(inside);
-            false
+            most > MOST_NESTED
         });
         most
     }
