@@ -270,6 +270,7 @@ impl Checker<'_> {
         match &pointer.ty {
             Type::Ptr(target, _) if **target != Type::Void => {
                 let target = (**target).clone();
+                let pointer = if self.is_context(&target) { pointer } else { self.into_number(pointer) };
                 Some(Expr { span, ..strip_address(pointer, target) })
             }
             // A number is taken for the address of a word.
@@ -304,8 +305,49 @@ impl Checker<'_> {
         {
             var.addressed = true;
         }
-        let ty = Type::Ptr(Rc::new(place.ty.clone()), space);
-        Some(Expr { kind: ExprKind::AddrOf(Box::new(place)), ty, span })
+        let (place, space) =
+            if space == AddrSpace::Ctx { (self.off_context(place), AddrSpace::Kernel) } else { (place, space) };
+        let target = match &place.ty {
+            Type::Ptr(target, AddrSpace::Ctx) => Type::Ptr(Rc::clone(target), AddrSpace::Kernel),
+            ty => ty.clone(),
+        };
+        let ty = Type::Ptr(Rc::new(target), space);
+        Some(self.into_number(Expr { kind: ExprKind::AddrOf(Box::new(place)), ty, span }))
+    }
+
+    /// A pointer as the script may use it. The verifier follows addresses of the program's own memory and of its context, and
+    /// refuses most that C allows: what leaves the variable, arithmetic, mixing them with numbers. Of a number it knows
+    /// nothing, and a helper reads what lies there.
+    pub(super) fn into_number(&self, pointer: Expr) -> Expr {
+        let Type::Ptr(target, space @ (AddrSpace::Bpf | AddrSpace::Ctx)) = &pointer.ty else { return pointer };
+        let target = Rc::clone(target);
+        if *space == AddrSpace::Bpf || !self.unit.context.is_perf_event() {
+            return Self::respace(pointer, AddrSpace::Kernel);
+        }
+        // What the verifier calls the registers the kernel has elsewhere: it has their address there.
+        let span = pointer.span;
+        let kernel = |target| Type::Ptr(target, AddrSpace::Kernel);
+        let cast = |of, ty| Expr { kind: ExprKind::Cast(Box::new(of)), ty, span };
+        let address = cast(pointer, kernel(Rc::new(Type::U64)));
+        let registers = Expr { kind: ExprKind::Deref(Box::new(address)), ty: Type::U64, span };
+        cast(registers, kernel(target))
+    }
+
+    /// The struct that `ctx` points to, fields of which are read where they are.
+    pub(super) fn is_context(&self, ty: &Type) -> bool {
+        matches!(ty, Type::Struct(_)) && self.unit.context.structure().is_some_and(|name| self.name(ty) == name)
+    }
+
+    /// A place in the context as one in the kernel's memory.
+    fn off_context(&self, place: Expr) -> Expr {
+        let inner = |this: &Self, base: Box<Expr>| Box::new(this.off_context(*base));
+        let kind = match place.kind {
+            ExprKind::Deref(pointer) => ExprKind::Deref(Box::new(self.into_number(*pointer))),
+            ExprKind::Field { base, offset, bits } => ExprKind::Field { base: inner(self, base), offset, bits },
+            ExprKind::Index { base, index } => ExprKind::Index { base: inner(self, base), index },
+            other => other,
+        };
+        Expr { kind, ..place }
     }
 }
 

@@ -25,6 +25,9 @@ pub(crate) fn strip_address(pointer: Expr, target: Type) -> Expr {
     let span = pointer.span;
     match pointer.kind {
         ExprKind::AddrOf(place) => Expr { ty: target, ..*place },
+        ExprKind::Cast(of) if matches!(&of.kind, ExprKind::AddrOf(place) if place.ty == target) => {
+            strip_address(*of, target)
+        }
         _ => Expr { kind: ExprKind::Deref(Box::new(pointer)), ty: target, span },
     }
 }

@@ -1,5 +1,7 @@
 //! Expressions. A result of `None` means that the reason has been reported, or that a type is not known yet in this pass.
 
+use std::rc::Rc;
+
 use tapline_grammar::ast;
 use tapline_grammar::span::Span;
 
@@ -13,7 +15,7 @@ use crate::similar::closest;
 use crate::syscalls;
 use crate::typed::{Expr, ExprKind, Op};
 use crate::types::constants;
-use crate::types::{IntType, Type};
+use crate::types::{AddrSpace, IntType, Type};
 
 impl Checker<'_> {
     /// An expression that has a value.
@@ -55,12 +57,14 @@ impl Checker<'_> {
             E::Tuple(members) => {
                 let members: Vec<Option<Expr>> = members.iter().map(|e| self.value_expr(e)).collect();
                 let members = members.into_iter().collect::<Option<Vec<Expr>>>()?;
+                let members: Vec<Expr> = members.into_iter().map(|e| self.into_number(e)).collect();
                 let ty = Type::Tuple(members.iter().map(|e| e.ty.clone()).collect());
                 Some(Expr { kind: ExprKind::Tuple(members), ty, span })
             }
             E::Record(members) => {
                 let values: Vec<Option<Expr>> = members.iter().map(|(_, e)| self.value_expr(e)).collect();
                 let values = values.into_iter().collect::<Option<Vec<Expr>>>()?;
+                let values: Vec<Expr> = values.into_iter().map(|e| self.into_number(e)).collect();
                 for (at, (name, _)) in members.iter().enumerate() {
                     if let Some((first, _)) = members.iter().take(at).find(|(other, _)| other.node == name.node) {
                         let first = first.span;
@@ -325,8 +329,9 @@ impl Checker<'_> {
         if let (Type::Array(..) | Type::Str(_), Type::Ptr(target, _)) = (&operand.ty, &to)
             && place_space(&operand).is_some()
         {
-            return Some(Expr { span, ..decay(operand, (**target).clone()) });
+            return Some(Expr { span, ..self.into_number(decay(operand, (**target).clone())) });
         }
+        let (operand, to) = self.off_context_cast(operand, to);
         if let (Some(text), Type::Bool) = (constant::string(&operand), &to) {
             return Some(constant::bool(!text.is_empty(), span));
         }
@@ -360,6 +365,20 @@ impl Checker<'_> {
         }
         // The cast stays, also of a literal: its type is settled.
         Some(Expr { kind: ExprKind::Cast(Box::new(operand)), ty: to, span })
+    }
+
+    /// The context as what it is is followed by the verifier, as anything else it is a number.
+    fn off_context_cast(&self, operand: Expr, to: Type) -> (Expr, Type) {
+        let is_context = |ty: &Type| matches!(ty, Type::Ptr(_, AddrSpace::Ctx));
+        match &to {
+            _ if !is_context(&operand.ty) => (operand, to),
+            Type::Ptr(target, AddrSpace::Ctx) if self.is_context(target) => (operand, to),
+            Type::Ptr(target, AddrSpace::Ctx) => {
+                let to = Type::Ptr(Rc::clone(target), AddrSpace::Kernel);
+                (self.into_number(operand), to)
+            }
+            _ => (self.into_number(operand), to),
+        }
     }
 
     /// An argument as a literal string.

@@ -190,7 +190,12 @@ fn join_aggregates(a: Aggregate, b: Aggregate) -> Result<Aggregate, Conflict> {
 }
 
 fn join_spaces(a: AddrSpace, b: AddrSpace) -> AddrSpace {
-    if a == AddrSpace::User || b == AddrSpace::User { AddrSpace::User } else { a }
+    match (a, b) {
+        (a, b) if a == b => a,
+        (AddrSpace::User, _) | (_, AddrSpace::User) => AddrSpace::User,
+        // What comes from different places the verifier does not follow.
+        _ => AddrSpace::Kernel,
+    }
 }
 
 /// The smallest type for two integer types; of `uint64` and a signed one `int64`, which loses the upper half.

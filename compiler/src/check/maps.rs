@@ -315,9 +315,9 @@ impl Checker<'_> {
     /// A value flows into a map; false when it does not fit.
     pub(crate) fn value_flow(&mut self, id: MapId, flow: &Flow, span: Span) -> bool {
         let Some(map) = self.maps.all.get_mut(id) else { return false };
-        // An address in BPF memory that comes out of a map is no more than a number to the verifier: it is read as kernel memory.
+        // The context's address that comes out of a map is no more than a number to the verifier.
         let flow = &match flow {
-            Flow::Of(Type::Ptr(target, AddrSpace::Bpf)) => Flow::Of(Type::Ptr(Rc::clone(target), AddrSpace::Kernel)),
+            Flow::Of(Type::Ptr(target, AddrSpace::Ctx)) => Flow::Of(Type::Ptr(Rc::clone(target), AddrSpace::Kernel)),
             other => other.clone(),
         };
         let joined = match &map.value {

@@ -219,6 +219,10 @@ impl Checker<'_> {
 
     /// `pointer ± number`, in elements.
     pub(super) fn offset_pointer(&mut self, op: BinOp, pointer: Expr, number: Expr, span: Span) -> Option<Expr> {
+        let pointer = match pointer.ty {
+            Type::Ptr(_, AddrSpace::Ctx) => self.into_number(pointer),
+            _ => pointer,
+        };
         let ty = pointer.ty.clone();
         let Type::Ptr(target, _) = &ty else { return None };
         let size = i128::from(size_of(target, &self.types.aggregates).max(1));

@@ -160,6 +160,31 @@ pub enum Context {
     },
 }
 
+impl Context {
+    /// It is one of a perf event.
+    pub fn is_perf_event(&self) -> bool {
+        matches!(self, Self::PerfEvent | Self::Watchpoint { .. })
+    }
+
+    /// The struct that it is, in the kernel's words; `None` where it is none that a script would name.
+    pub fn structure(&self) -> Option<&'static str> {
+        match self {
+            Self::KernelEntry { .. }
+            | Self::KernelReturn { .. }
+            | Self::UserEntry { .. }
+            | Self::UserReturn { .. }
+            | Self::Usdt { .. } => Some("struct pt_regs"),
+            Self::PerfEvent | Self::Watchpoint { .. } => Some("struct bpf_perf_event_data"),
+            Self::None
+            | Self::Trampoline { .. }
+            | Self::Iterator { .. }
+            | Self::Tracepoint { .. }
+            | Self::Syscalls { .. }
+            | Self::RawTracepoint { .. } => None,
+        }
+    }
+}
+
 /// What the command line adds to a script.
 #[derive(Clone, Debug, Default)]
 pub struct Options {

@@ -4,6 +4,7 @@ use super::scalar::int_of;
 use super::strings::capacity_of;
 use super::{FnLower, Home, Loc, Mem};
 use crate::ir::{BinOp as Ir, Block, Cond, Value, Width};
+use crate::program::ProgramKind;
 use crate::typed::{Expr, ExprKind, VarId};
 use crate::types::layout::TupleLayout;
 use crate::types::{AddrSpace, Type};
@@ -229,6 +230,13 @@ impl FnLower<'_, '_> {
         let size = self.m.size(ty);
         match src.space {
             AddrSpace::Bpf => self.copy(dst, src.mem, size),
+            // The context that the verifier shows is put together load by load, nowhere does it lie as a whole.
+            AddrSpace::Ctx if self.program.kind == ProgramKind::PerfEvent => {
+                for at in (0..size as i32).step_by(8) {
+                    let word = self.b.load(Width::W8, src.mem.base, src.mem.offset + at);
+                    self.b.store(Width::W8, dst.base, dst.offset + at, word);
+                }
+            }
             _ => self.read_remote(dst, src, size),
         }
     }

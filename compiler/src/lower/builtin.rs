@@ -202,7 +202,7 @@ impl FnLower<'_, '_> {
     }
 
     /// A pointer as the number it is: what a helper copies the verifier knows nothing of.
-    fn as_number(&mut self, pointer: Value) -> Value {
+    pub(super) fn as_number(&mut self, pointer: Value) -> Value {
         let (from, to) = (self.temp_bytes(8), self.temp_bytes(8));
         self.b.store(Width::W8, from.base, from.offset, pointer);
         let size = self.b.iconst(8);

@@ -290,7 +290,7 @@ fn anchor(home: Home) -> Option<(Anchor, i32)> {
 
 /// A pointer that would be a mere number once it has been in memory.
 fn is_verified_pointer(ty: &Type) -> bool {
-    matches!(ty, Type::Ptr(_, AddrSpace::Ctx | AddrSpace::Bpf))
+    matches!(ty, Type::Ptr(_, AddrSpace::Ctx))
 }
 
 /// What a function, or a part of it, does with its variables.

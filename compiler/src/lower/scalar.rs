@@ -290,6 +290,10 @@ impl FnLower<'_, '_> {
         if matches!(to, Type::Bool) {
             return if matches!(from.ty, Type::Bool) { value } else { self.truth(value) };
         }
+        // From here on any number may be added to it.
+        let known = |ty: &Type| matches!(ty, Type::Ptr(_, AddrSpace::Bpf | AddrSpace::Ctx));
+        let value =
+            if known(&from.ty) && matches!(to, Type::Ptr(..)) && !known(to) { self.as_number(value) } else { value };
         let (source, target) = (int_of(&from.ty), int_of(to));
         let keeps = target.size > source.size && (target.signed || !source.signed);
         if keeps || source == target || target.size == 8 { value } else { self.normalise(value, to) }
