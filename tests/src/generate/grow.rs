@@ -280,7 +280,8 @@ impl Grower {
         match self.random.below(6) {
             0 => {
                 if let Some(var) = self.variable(|have| have == ty) {
-                    return Node::new(sort, simple, &var.name, Vec::new());
+                    let text = self.through_pointer(&var);
+                    return Node::new(sort, simple, &text, Vec::new());
                 }
             }
             1 => {
@@ -324,6 +325,26 @@ impl Grower {
         }
     }
 
+    /// A variable's value, now and then through its address.
+    fn through_pointer(&mut self, var: &Var) -> String {
+        let name = &var.name;
+        if name.contains('.') || !self.chance(4) {
+            return name.clone();
+        }
+        let forms: &[&str] = match var.ty {
+            Ty::Int(..) => &[
+                "(*&v)",
+                "(*(T *)&v)",
+                "((T *)&v)[cpu * 0]",
+                "(*((T *)&v + (uid >> 63)))",
+                "(*(T *)((uint64)&v + cpu * 0))",
+                "(*(pid > 0 ? &v : 0))",
+            ],
+            _ => &["(*&v)", "(*(cpu * 0 == 0 ? &v : 0))"],
+        };
+        self.pick(forms).unwrap_or("v").replace('T', &var.ty.name()).replace('v', name)
+    }
+
     pub(super) fn literal(&mut self) -> String {
         match self.random.below(8) {
             0..=3 => self.random.below(12).to_string(),
@@ -353,7 +374,7 @@ impl Grower {
                     None => leaf(&self.literal()),
                 },
                 _ => match self.variable(|ty| matches!(ty, Ty::Int(..))) {
-                    Some(var) => leaf(&var.name),
+                    Some(var) => leaf(&self.through_pointer(&var)),
                     None => leaf(&self.literal()),
                 },
             };
