@@ -3,16 +3,18 @@
 //! Scalars are passed in registers, everything else by the address of a copy that the callee copies again, since it may
 //! assign to its parameters. A result that is no scalar is written to memory of the caller, whose address is the first argument.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::callback::{MOST_NESTED, Mentions};
+use super::parts::nesting;
 use super::temps::Temps;
 use super::{FnLower, Home, Loc, Mem};
 use crate::diagnostic::Diagnostic;
 use crate::ir::builder::FunctionBuilder;
 use crate::ir::{FuncId, FunctionKind, Value};
 use crate::typed::walk::Node;
-use crate::typed::{Block, Expr, ExprKind, FnId, Op, TypedFunction, TypedScript};
+use crate::typed::{Expr, ExprKind, FnId, Op, TypedFunction, TypedScript};
 use crate::types::Type;
 
 /// Registers for arguments.
@@ -28,24 +30,47 @@ struct Hidden {
 }
 
 impl Hidden {
-    fn of(function: &TypedFunction, script: &TypedScript) -> Self {
-        let result = !function.ret.is_scalar() && function.ret != Type::Void;
-        Self { context: needs_context(&function.body, script), result }
-    }
     fn words(self) -> usize {
         usize::from(self.context) + usize::from(self.result)
     }
 }
 
-/// Whether a function's code, or what it calls, needs the context. Functions do not call themselves, so this ends.
-fn needs_context(body: &Block, script: &TypedScript) -> bool {
-    body.any(&mut |node| match node {
-        Node::Expr(Expr { kind: ExprKind::Call(Op::KernelStack | Op::UserStack, _), .. }) => true,
-        Node::Expr(Expr { kind: ExprKind::CallFn(id, _), .. }) => {
-            script.functions.get(*id).is_some_and(|callee| needs_context(&callee.body, script))
+/// What the functions are, known before any of them is lowered: each is walked once, however often it is called.
+pub(super) type Traits = HashMap<FnId, FnTraits>;
+
+/// What one function is.
+#[derive(Clone, Copy, Default)]
+pub(super) struct FnTraits {
+    /// Its code, or what it calls, needs the program's context.
+    pub(super) context: bool,
+    /// As [`nesting`] counts.
+    pub(super) nesting: u32,
+}
+
+/// The traits of all functions.
+pub(super) fn traits(script: &TypedScript) -> Traits {
+    let mut known = Traits::new();
+    script.functions.ids().for_each(|id| learn(id, script, &mut known));
+    known
+}
+
+/// Functions do not call themselves, so this ends.
+fn learn(id: FnId, script: &TypedScript, known: &mut Traits) {
+    let Some(function) = script.functions.get(id).filter(|_| !known.contains_key(&id)) else { return };
+    let mut context = false;
+    function.body.any(&mut |node| {
+        match node {
+            Node::Expr(Expr { kind: ExprKind::Call(Op::KernelStack | Op::UserStack, _), .. }) => context = true,
+            Node::Expr(Expr { kind: ExprKind::CallFn(id, _), .. }) => {
+                learn(*id, script, known);
+                context |= known.get(id).is_some_and(|callee| callee.context);
+            }
+            _ => {}
         }
-        _ => false,
-    })
+        false
+    });
+    let nesting = nesting(known, &|question| function.body.any(question));
+    known.insert(id, FnTraits { context, nesting });
 }
 
 impl FnLower<'_, '_> {
@@ -55,7 +80,8 @@ impl FnLower<'_, '_> {
             self.internal("a call of an unknown function", self.b.span());
             return self.b.iconst(0);
         };
-        let hidden = Hidden::of(function, self.m.script);
+        let known = self.m.traits.get(&id).copied().unwrap_or_default();
+        let hidden = Hidden { context: known.context, result: !function.ret.is_scalar() && function.ret != Type::Void };
         let mut words = Vec::new();
         if hidden.context {
             words.push(self.ctx);
@@ -88,7 +114,7 @@ impl FnLower<'_, '_> {
             self.m.diagnostics.push(d);
             return self.b.iconst(0);
         }
-        let callee = match self.copy_of(id, function) {
+        let callee = match self.copy_of(id, known.nesting) {
             Some(callee) => callee,
             None => self.subprogram(id, function, hidden),
         };
@@ -97,9 +123,8 @@ impl FnLower<'_, '_> {
 
     /// The code of a function that this program calls already, if it can be called from here: loops become callbacks only where there is
     /// room for them, so what was made for a shallower place may not fit.
-    fn copy_of(&self, id: FnId, function: &TypedFunction) -> Option<FuncId> {
+    fn copy_of(&self, id: FnId, nesting: u32) -> Option<FuncId> {
         let copies = self.m.subprograms.get(&id)?;
-        let nesting = self.nesting(&|question| function.body.any(question));
         let depth = self.depth + 1;
         let whole = |depth: u32| depth.saturating_add(nesting) <= MOST_NESTED && !self.has_parts_at(depth);
         let fits = |made: u32| made == depth || (whole(made) && whole(depth));

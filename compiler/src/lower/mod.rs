@@ -141,6 +141,8 @@ struct ModuleLower<'a> {
     /// The user functions that the program at hand has called so far, with the depth that they were made for: each program has its own,
     /// with memory of its own.
     subprograms: HashMap<FnId, Vec<(u32, FuncId)>>,
+    /// What the functions are.
+    traits: functions::Traits,
     diagnostics: Diagnostics,
 }
 
@@ -189,6 +191,7 @@ impl<'a> ModuleLower<'a> {
             unwinder: None,
             callbacks: 0,
             subprograms: HashMap::new(),
+            traits: functions::traits(script),
             diagnostics: Vec::new(),
         };
         for map in &script.maps {

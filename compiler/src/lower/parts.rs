@@ -4,6 +4,7 @@
 
 use super::FnLower;
 use super::callback::{MOST_NESTED, Mentions};
+use super::functions::Traits;
 use crate::ir::CallbackKind;
 use crate::typed::walk::{Node, Question};
 use crate::typed::{Block, Expr, ExprKind, Op, Stmt, StmtKind};
@@ -53,28 +54,29 @@ impl FnLower<'_, '_> {
         self.after(&frame);
     }
 
-    /// How many functions call each other inside of what is walked, as long as none of it is a part. What is more than fits anywhere is not
-    /// counted further: loops within loops are walked anew from each of them.
-    pub(super) fn nesting(&self, walk: &dyn Fn(Question<'_>) -> bool) -> u32 {
-        let mut most = 0;
-        walk(&mut |node| {
-            let inside = match node {
-                Node::Expr(Expr { kind: ExprKind::Call(Op::Strstr, _), .. }) => 1,
-                Node::Expr(Expr { kind: ExprKind::CallFn(id, _), .. }) => {
-                    let callee = self.m.script.functions.get(*id);
-                    1 + callee.map_or(0, |callee| self.nesting(&|question| callee.body.any(question)))
-                }
-                Node::Stmt(Stmt { kind: StmtKind::While { cond, body }, .. }) => {
-                    1 + self.nesting(&|question| cond.any(question) || body.any(question))
-                }
-                Node::Stmt(stmt) => body(stmt).map_or(0, |body| 1 + self.nesting(&|question| body.any(question))),
-                Node::Expr(_) | Node::Place(_) => 0,
-            };
-            most = most.max(inside);
-            most > MOST_NESTED
-        });
-        most
+    fn nesting(&self, walk: &dyn Fn(Question<'_>) -> bool) -> u32 {
+        nesting(&self.m.traits, walk)
     }
+}
+
+/// How many functions call each other inside of what is walked, as long as none of it is a part. What is more than fits anywhere is not
+/// counted further: loops within loops are walked anew from each of them.
+pub(super) fn nesting(functions: &Traits, walk: &dyn Fn(Question<'_>) -> bool) -> u32 {
+    let mut most = 0;
+    walk(&mut |node| {
+        let inside = match node {
+            Node::Expr(Expr { kind: ExprKind::Call(Op::Strstr, _), .. }) => 1,
+            Node::Expr(Expr { kind: ExprKind::CallFn(id, _), .. }) => 1 + functions.get(id).map_or(0, |f| f.nesting),
+            Node::Stmt(Stmt { kind: StmtKind::While { cond, body }, .. }) => {
+                1 + nesting(functions, &|question| cond.any(question) || body.any(question))
+            }
+            Node::Stmt(stmt) => body(stmt).map_or(0, |body| 1 + nesting(functions, &|question| body.any(question))),
+            Node::Expr(_) | Node::Place(_) => 0,
+        };
+        most = most.max(inside);
+        most > MOST_NESTED
+    });
+    most
 }
 
 /// What a loop does in each round.
