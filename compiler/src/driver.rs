@@ -163,10 +163,7 @@ impl Run<'_> {
 
     fn program(&mut self) -> Option<Program> {
         let script = self.script()?;
-        let expanded = {
-            let Compiled { diagnostics, sources, .. } = &mut self.out;
-            expand::expand(script, &self.input.options, self.target, sources, diagnostics)
-        };
+        let expanded = expand::expand(script, &self.input.options, self.target, &mut self.out.diagnostics);
         let sources = self.out.sources.clone();
         self.show(Stage::Expand, || expand::print(&expanded, &sources));
         // A probe that does not exist must not hide mistakes in the code: checking goes on with the probes that are left.

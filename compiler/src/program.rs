@@ -14,6 +14,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::define_id;
+use tapline_grammar::span::Span;
 
 mod format;
 mod value;
@@ -133,8 +134,9 @@ pub struct ProbeDesc {
     pub cookie: u64,
     /// A wildcard has found it: without it the others are attached all the same.
     pub matched: bool,
-    /// For the message when the attach fails; the script's position for the message, `file:line:col`.
-    pub position: String,
+    /// Its place in the script, for the message when the attach fails. A program that was written to a file has left it behind.
+    #[serde(skip)]
+    pub span: Option<Span>,
 }
 
 /// Where to attach.

@@ -270,7 +270,7 @@ impl Checker<'_> {
         match &pointer.ty {
             Type::Ptr(target, _) if **target != Type::Void => {
                 let target = (**target).clone();
-                let pointer = if self.is_context(&target) { pointer } else { self.into_number(pointer) };
+                let pointer = if self.is_context(&target) { pointer } else { self.unfollowed(pointer) };
                 Some(Expr { span, ..strip_address(pointer, target) })
             }
             // A number is taken for the address of a word.
@@ -312,13 +312,13 @@ impl Checker<'_> {
             ty => ty.clone(),
         };
         let ty = Type::Ptr(Rc::new(target), space);
-        Some(self.into_number(Expr { kind: ExprKind::AddrOf(Box::new(place)), ty, span }))
+        Some(self.unfollowed(Expr { kind: ExprKind::AddrOf(Box::new(place)), ty, span }))
     }
 
     /// A pointer as the script may use it. The verifier follows addresses of the program's own memory and of its context, and
     /// refuses most that C allows: what leaves the variable, arithmetic, mixing them with numbers. Of a number it knows
     /// nothing, and a helper reads what lies there.
-    pub(super) fn into_number(&self, pointer: Expr) -> Expr {
+    pub(super) fn unfollowed(&self, pointer: Expr) -> Expr {
         let Type::Ptr(target, space @ (AddrSpace::Bpf | AddrSpace::Ctx)) = &pointer.ty else { return pointer };
         let target = Rc::clone(target);
         if *space == AddrSpace::Bpf || !self.unit.context.is_perf_event() {
@@ -342,7 +342,7 @@ impl Checker<'_> {
     fn off_context(&self, place: Expr) -> Expr {
         let inner = |this: &Self, base: Box<Expr>| Box::new(this.off_context(*base));
         let kind = match place.kind {
-            ExprKind::Deref(pointer) => ExprKind::Deref(Box::new(self.into_number(*pointer))),
+            ExprKind::Deref(pointer) => ExprKind::Deref(Box::new(self.unfollowed(*pointer))),
             ExprKind::Field { base, offset, bits } => ExprKind::Field { base: inner(self, base), offset, bits },
             ExprKind::Index { base, index } => ExprKind::Index { base: inner(self, base), index },
             other => other,

@@ -57,14 +57,14 @@ impl Checker<'_> {
             E::Tuple(members) => {
                 let members: Vec<Option<Expr>> = members.iter().map(|e| self.value_expr(e)).collect();
                 let members = members.into_iter().collect::<Option<Vec<Expr>>>()?;
-                let members: Vec<Expr> = members.into_iter().map(|e| self.into_number(e)).collect();
+                let members: Vec<Expr> = members.into_iter().map(|e| self.unfollowed(e)).collect();
                 let ty = Type::Tuple(members.iter().map(|e| e.ty.clone()).collect());
                 Some(Expr { kind: ExprKind::Tuple(members), ty, span })
             }
             E::Record(members) => {
                 let values: Vec<Option<Expr>> = members.iter().map(|(_, e)| self.value_expr(e)).collect();
                 let values = values.into_iter().collect::<Option<Vec<Expr>>>()?;
-                let values: Vec<Expr> = values.into_iter().map(|e| self.into_number(e)).collect();
+                let values: Vec<Expr> = values.into_iter().map(|e| self.unfollowed(e)).collect();
                 for (at, (name, _)) in members.iter().enumerate() {
                     if let Some((first, _)) = members.iter().take(at).find(|(other, _)| other.node == name.node) {
                         let first = first.span;
@@ -329,7 +329,7 @@ impl Checker<'_> {
         if let (Type::Array(..) | Type::Str(_), Type::Ptr(target, _)) = (&operand.ty, &to)
             && place_space(&operand).is_some()
         {
-            return Some(Expr { span, ..self.into_number(decay(operand, (**target).clone())) });
+            return Some(Expr { span, ..self.unfollowed(decay(operand, (**target).clone())) });
         }
         let (operand, to) = self.off_context_cast(operand, to);
         if let (Some(text), Type::Bool) = (constant::string(&operand), &to) {
@@ -375,9 +375,9 @@ impl Checker<'_> {
             Type::Ptr(target, AddrSpace::Ctx) if self.is_context(target) => (operand, to),
             Type::Ptr(target, AddrSpace::Ctx) => {
                 let to = Type::Ptr(Rc::clone(target), AddrSpace::Kernel);
-                (self.into_number(operand), to)
+                (self.unfollowed(operand), to)
             }
-            _ => (self.into_number(operand), to),
+            _ => (self.unfollowed(operand), to),
         }
     }
 

@@ -220,7 +220,7 @@ impl Checker<'_> {
     /// `pointer ± number`, in elements.
     pub(super) fn offset_pointer(&mut self, op: BinOp, pointer: Expr, number: Expr, span: Span) -> Option<Expr> {
         let pointer = match pointer.ty {
-            Type::Ptr(_, AddrSpace::Ctx) => self.into_number(pointer),
+            Type::Ptr(_, AddrSpace::Ctx) => self.unfollowed(pointer),
             _ => pointer,
         };
         let ty = pointer.ty.clone();

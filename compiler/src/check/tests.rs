@@ -16,7 +16,7 @@ fn checked_on(text: &str, target: &Fixture) -> String {
     let parsed = tapline_grammar::parse(FileId(0), text, &ParseOptions::default());
     assert!(parsed.errors.is_empty(), "{text}: {:?}", parsed.errors);
     let mut diagnostics = Vec::new();
-    let script = expand::expand(parsed.script, &expand::Options::default(), target, &sources, &mut diagnostics);
+    let script = expand::expand(parsed.script, &expand::Options::default(), target, &mut diagnostics);
     let mut result = check(&script, target, Options::default());
     diagnostics.append(&mut result.diagnostics);
     let mut out: String = diagnostics.iter().map(|d| render(d, &sources, Colour::Never)).collect();

@@ -30,7 +30,6 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::probes::Provider;
 use crate::probes::usdt::Operand;
 use crate::program::{Attach, Cgroup, Config, ProbeDesc, ProgramKind};
-use crate::source::SourceMap;
 use crate::target::Target;
 use crate::typed::Limits;
 
@@ -207,7 +206,6 @@ pub fn expand(
     script: ast::Script,
     options: &Options,
     target: &dyn Target,
-    sources: &SourceMap,
     diagnostics: &mut Diagnostics,
 ) -> ExpandedScript {
     let mut out = ExpandedScript::default();
@@ -256,7 +254,7 @@ pub fn expand(
     substitute_defines(&mut out, &mut probes, &mut macros, diagnostics);
     expand_macros(&mut out, &mut probes, macros, diagnostics);
     let had_probes = !probes.is_empty();
-    resolve_probes(probes, options, &settings, (target, sources), &mut out, diagnostics);
+    resolve_probes(probes, options, &settings, target, &mut out, diagnostics);
     if out.probes.is_empty() && !diagnostics.iter().any(Diagnostic::is_error) {
         let d = Diagnostic::error("no-probes", "there is nothing to attach to", None);
         diagnostics.push(if had_probes {
@@ -354,14 +352,14 @@ fn resolve_probes(
     probes: Vec<ast::Probe>,
     options: &Options,
     settings: &config::Settings,
-    (target, sources): (&dyn Target, &SourceMap),
+    target: &dyn Target,
     out: &mut ExpandedScript,
     diagnostics: &mut Diagnostics,
 ) {
     // Warnings about parameters come with those about the attach points, in the order of the text.
     let mut from_params = Vec::new();
     let mut params = params::Substitute::new(&options.parameters, &mut from_params);
-    let mut resolver = points::Resolver { target, sources, settings, options, count: 0, over: false };
+    let mut resolver = points::Resolver { target, settings, options, count: 0, over: false };
     for decl in &mut out.map_decls {
         walk::expr(&mut params, &mut decl.max_entries);
     }

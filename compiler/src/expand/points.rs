@@ -11,13 +11,11 @@ use super::{AttachPoint, Options, params};
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::probes::{self, Concrete, ProbeError};
 use crate::program::{MissingProbes, ProbeDesc};
-use crate::source::SourceMap;
 use crate::target::Target;
 
 /// Resolves the attach points of one script.
 pub(super) struct Resolver<'a> {
     pub(super) target: &'a dyn Target,
-    pub(super) sources: &'a SourceMap,
     pub(super) settings: &'a Settings,
     pub(super) options: &'a Options,
     /// Attach points so far.
@@ -147,11 +145,10 @@ impl Resolver<'_> {
                     }
                     return Outcome::Wrong;
                 }
-                let position = self.sources.position(span);
                 let matched = parts.iter().any(|part| probes::has_wildcard(&part.node));
                 let make = |Concrete { name, attach, kind, context }| AttachPoint {
                     provider,
-                    desc: ProbeDesc { name, attach, cookie: 0, matched, position: position.clone() },
+                    desc: ProbeDesc { name, attach, cookie: 0, matched, span: Some(span) },
                     kind,
                     context,
                     span,

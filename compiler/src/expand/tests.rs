@@ -9,16 +9,14 @@ use tapline_grammar::span::FileId;
 
 use super::{ExpandedScript, Options, expand};
 use crate::diagnostic::Diagnostics;
-use crate::source::SourceMap;
 use crate::target::fixture::Fixture;
 
 fn run_with(text: &str, options: &Options) -> (ExpandedScript, Diagnostics) {
     let parsed = tapline_grammar::parse(FileId(0), text, &ParseOptions::default());
     assert!(parsed.errors.is_empty(), "{text}: {:?}", parsed.errors);
-    let sources = SourceMap::with_file("t.bt", text);
     let mut diagnostics = Vec::new();
     let target = Fixture::new().unwrap();
-    let script = expand(parsed.script, options, &target, &sources, &mut diagnostics);
+    let script = expand(parsed.script, options, &target, &mut diagnostics);
     (script, diagnostics)
 }
 
@@ -209,7 +207,7 @@ fn probe_lists_and_wildcards() {
             "tracepoint:sched:sched_process_exit"
         ]
     );
-    assert_eq!(script.probes[0].points[1].desc.position, "t.bt:1:18");
+    assert_eq!(script.probes[0].points[1].desc.span.map(|s| s.start), Some(17));
     assert_eq!(script.probes[1].points[0].desc.name, "end");
 }
 

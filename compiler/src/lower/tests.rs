@@ -17,7 +17,7 @@ fn listing(text: &str) -> String {
     let sources = SourceMap::with_file("t.bt", text);
     let parsed = tapline_grammar::parse(FileId(0), text, &ParseOptions::default());
     let mut diagnostics = Vec::new();
-    let script = expand::expand(parsed.script, &expand::Options::default(), &target, &sources, &mut diagnostics);
+    let script = expand::expand(parsed.script, &expand::Options::default(), &target, &mut diagnostics);
     let checked = check::check(&script, &target, check::Options::default());
     assert!(checked.script.is_some(), "{text}: {:?}", checked.diagnostics);
     let mut lowered =

@@ -49,7 +49,12 @@ fn colour() -> Colour {
 
 /// Says what is wrong outside any script.
 fn complain(diagnostic: &Diagnostic) -> i32 {
-    eprint!("{}", render(diagnostic, &SourceMap::default(), colour()));
+    complain_in(&SourceMap::default(), diagnostic)
+}
+
+/// Says what is wrong with a script.
+fn complain_in(sources: &SourceMap, diagnostic: &Diagnostic) -> i32 {
+    eprint!("{}", render(diagnostic, sources, colour()));
     FAILURE
 }
 
@@ -396,6 +401,6 @@ fn try_run(cli: &Cli) -> Result<i32, Diagnostic> {
     match loaded.and_then(|loaded| session::run(&program, loaded, &options, child, symbols, sink.as_mut())) {
         Ok(status) => Ok(status),
         Err(e) if e.is_broken_pipe() => Ok(0),
-        Err(e) => Err(e.to_diagnostic(cli.verbose)),
+        Err(e) => Ok(complain_in(&compiled.sources, &e.to_diagnostic(cli.verbose))),
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use tapline_compiler::diagnostic::{Diagnostic, Severity};
+use tapline_grammar::span::Span;
 
 use crate::errno::describe;
 
@@ -32,8 +33,8 @@ pub enum SessionError {
     Attach {
         /// Its name.
         probe: String,
-        /// `file:line:col`.
-        position: String,
+        /// Its place in the script.
+        span: Option<Span>,
         /// What is wrong.
         reason: String,
         /// What to do.
@@ -79,11 +80,8 @@ impl SessionError {
         match self {
             Self::Object(_) => Diagnostic::internal(text, None),
             Self::Rejected { log, error, .. } => rejected(&text, log, error, verbose),
-            Self::Attach { position, help, .. } => {
-                let mut d = Diagnostic::error("attach", text, None);
-                if !position.is_empty() {
-                    d.notes.push(format!("the probe is at {position}"));
-                }
+            Self::Attach { span, help, .. } => {
+                let mut d = Diagnostic::error("attach", text, *span);
                 d.help.clone_from(help);
                 d
             }
@@ -221,9 +219,9 @@ impl SessionError {
     #[must_use]
     pub fn with_others(self, others: usize) -> Self {
         match self {
-            Self::Attach { probe, position, reason, help } if others > 0 => {
+            Self::Attach { probe, span, reason, help } if others > 0 => {
                 let reason = format!("{reason} (and {others} others that match are left out, too)");
-                Self::Attach { probe, position, reason, help }
+                Self::Attach { probe, span, reason, help }
             }
             error => error,
         }

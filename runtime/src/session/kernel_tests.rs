@@ -65,7 +65,7 @@ fn sender(symbol: &str, section: &'static str, action: ActionId, number: i64) ->
 }
 
 fn probe(name: &str, attach: Attach) -> ProbeDesc {
-    ProbeDesc { name: name.into(), attach, cookie: 0, matched: false, position: "test.bt:1:1".into() }
+    ProbeDesc { name: name.into(), attach, cookie: 0, matched: false, span: None }
 }
 
 fn action(kind: ActionKind) -> Action {

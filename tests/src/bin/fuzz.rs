@@ -115,7 +115,7 @@ fn compile(text: &str) {
         ..expand::Options::default()
     };
     let mut diagnostics = Vec::new();
-    let expanded = expand::expand(parsed.script, &options, &target, &sources, &mut diagnostics);
+    let expanded = expand::expand(parsed.script, &options, &target, &mut diagnostics);
     if judge(&diagnostics) {
         return;
     }

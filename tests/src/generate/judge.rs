@@ -141,8 +141,7 @@ impl Judge {
             return Err(told(Kind::Refused, &diagnostics));
         }
         let mut diagnostics = Vec::new();
-        let expanded =
-            expand::expand(parsed.script, &expand::Options::default(), &self.target, &sources, &mut diagnostics);
+        let expanded = expand::expand(parsed.script, &expand::Options::default(), &self.target, &mut diagnostics);
         let checked = check::check(&expanded, &self.target, check::Options::default());
         diagnostics.extend(checked.diagnostics);
         let typed = checked.script.filter(|_| !diagnostics.iter().any(Diagnostic::is_error));

@@ -214,7 +214,7 @@ pub fn attach_all(
         let mut failed = |probe: &ProbeDesc, failure: Failure| {
             let error = SessionError::Attach {
                 probe: probe.name.clone(),
-                position: probe.position.clone(),
+                span: probe.span,
                 reason: failure.reason,
                 help: failure.help,
             };
