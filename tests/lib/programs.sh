@@ -24,6 +24,10 @@ make_programs() {
         gcc -O1 -fomit-frame-pointer -Wall sorter.c -o "$out/sorter"
         g++ "${flags[@]}" "${keep[@]}" -ffile-prefix-map="$sources=/programs" zoo.cc -o "$out/zoo"
         g++ "${flags[@]}" "${drop[@]}" -ffile-prefix-map="$sources=/programs" zoo.cc -o "$out/zoo.nofp"
+        gcc "${flags[@]}" "${keep[@]}" packed.c -o "$out/packed"
+        gcc -O1 -g -gdwarf-5 -shared -nostdlib -fPIC "${keep[@]}" -fno-optimize-sibling-calls -Wl,-e,packed_entry \
+            -ffile-prefix-map="$sources=/programs" packed_library.c -o "$out/packed.so"
+        "$out/packed" make "$out/packed.so" "$out/packed.apk"
         cd "$out"
         strip --strip-debug shapes -o shapes.nodebug
         strip shapes -o shapes.stripped

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tapline::debug_info::DebugInfo;
 use tapline::symbols::elf::ElfSymbols;
+use tapline::symbols::image::Image;
 use tapline::symbols::maps::{Maps, PerfMap};
 use tapline::system::{instructions, loader_cache, usdt};
 use tapline::unwind::table::Table;
@@ -30,6 +31,7 @@ pub const READERS: &[Reader] = &[
     Reader { name: "usdt", samples: notes, read: usdt_notes },
     Reader { name: "usdt-arguments", samples: arguments, read: usdt_arguments },
     Reader { name: "perf-map", samples: perf_maps, read: perf_map },
+    Reader { name: "archive", samples: archives, read: archive },
     Reader { name: "ld-so-cache", samples: caches, read: cache },
 ];
 
@@ -129,6 +131,22 @@ fn perf_map(bytes: &[u8]) {
     for address in ADDRESSES {
         let _ = (map.at(address), maps.at(address));
     }
+}
+
+fn archives(folder: &Path) -> Vec<Vec<u8>> {
+    std::fs::read(folder.join("packed.apk")).into_iter().collect()
+}
+
+fn archive(bytes: &[u8]) {
+    let path = std::env::temp_dir().join(format!("tapline-fuzz-{}.apk", std::process::id()));
+    if std::fs::write(&path, bytes).is_err() {
+        return;
+    }
+    let paths = ["!/lib/packed.so", "!/lib/compressed.so", "!/", ""].map(|name| format!("{}{name}", path.display()));
+    let symbols = paths.map(|path| ElfSymbols::load(path.as_ref()).is_ok());
+    let around =
+        ADDRESSES.map(|offset| Image::open(&path).map(|whole| ElfSymbols::of(whole.around(offset), &path).is_ok()));
+    let _ = (symbols, around, std::fs::remove_file(&path));
 }
 
 fn caches(_: &Path) -> Vec<Vec<u8>> {

@@ -116,7 +116,9 @@ fn unreadable(request: &Request<'_>, file: &str, error: &TargetError) -> ProbeEr
     if *error == TargetError::NotFound {
         return ProbeError::missing(no_file(request, file));
     }
-    let message = format!("cannot read the symbols of `{file}`: {error}");
+    let error = error.to_string();
+    let why = error.strip_prefix(file).and_then(|why| why.strip_prefix(": ")).unwrap_or(&error);
+    let message = format!("cannot read the symbols of `{file}`: {why}");
     ProbeError::invalid(Diagnostic::error("bad-binary", message, request.part_span(0)))
 }
 
@@ -218,19 +220,13 @@ fn check(request: &Request<'_>, file: &str, function: &str, offset: u64) -> Resu
     Ok(())
 }
 
-/// What separates an archive from the file in it.
-const IN_ARCHIVE: &str = "!/";
-
 fn no_file(request: &Request<'_>, file: &str) -> Diagnostic {
-    if let Some((archive, inside)) = file.split_once(IN_ARCHIVE) {
-        let message = format!("files in archives cannot be probed yet: `{archive}` would have to be read");
-        let d = Diagnostic::error("missing-probe", message, request.part_span(0)).label("a file in an archive");
-        return d.help(format!("where the program has extracted `{inside}`, name it there"));
-    }
     let d =
         Diagnostic::error("missing-probe", format!("there is no program or library `{file}`"), request.part_span(0))
             .label("not found");
-    if file.contains('/') {
+    if let Some((archive, inside)) = file.split_once("!/") {
+        d.note(format!("it would be the file `{inside}` in the archive `{archive}`"))
+    } else if file.contains('/') {
         d.help("the path is looked up where tapline runs")
     } else {
         d.note("it was looked for in PATH and among the system's libraries").help("write the whole path")

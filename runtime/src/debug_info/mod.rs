@@ -11,7 +11,6 @@ mod types;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -22,6 +21,7 @@ use tapline_compiler::target::GoFunction;
 use tapline_compiler::types::btf::{Btf, KindSet};
 
 use crate::symbols::elf::{self, Segments};
+use crate::symbols::image::Image;
 pub use lines::{Frame, SourcePlace};
 pub use sections::Unreadable;
 
@@ -72,37 +72,38 @@ struct Place {
 impl DebugInfo {
     /// That of the program or library at a path, from the file itself or from one beside it; `None` when it has none.
     pub fn load(path: &Path) -> Result<Option<Self>, Unreadable> {
-        elf::open(path).map_or(Ok(None), |file| Self::of_file(file, path))
+        Image::open(path).map_or(Ok(None), |file| Self::of_file(file, path))
     }
 
     /// That of an open file, whose debug file is looked for beside its path.
-    pub fn of_file(file: File, path: &Path) -> Result<Option<Self>, Unreadable> {
+    pub fn of_file(file: Image, path: &Path) -> Result<Option<Self>, Unreadable> {
         if !file.metadata().is_ok_and(|found| found.is_file()) {
             return Ok(None);
         }
+        let start = file.start();
         let cache = ReadCache::new(file);
         let Ok(parsed) = object::File::parse(&cache) else { return Ok(None) };
-        if let Some(own) = Self::of(&parsed)? {
+        if let Some(own) = Self::of(&parsed, start)? {
             return Ok(Some(own));
         }
         let Some(beside) = elf::separate_debug_file(&parsed, path) else { return Ok(None) };
         let cache = ReadCache::new(beside);
         let Ok(debug) = object::File::parse(&cache) else { return Ok(None) };
         // Its own segments lie elsewhere in it, or nowhere.
-        Ok(Self::of(&debug)?.map(|it| Self { segments: Segments::of(&parsed), ..it }))
+        Ok(Self::of(&debug, 0)?.map(|it| Self { segments: Segments::of(&parsed, start), ..it }))
     }
 
     /// That of a file in memory.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        Self::of(&object::File::parse(bytes).ok()?).ok()?
+        Self::of(&object::File::parse(bytes).ok()?, 0).ok()?
     }
 
-    fn of<'data, R: ReadRef<'data>>(file: &object::File<'data, R>) -> Result<Option<Self>, Unreadable> {
+    fn of<'data, R: ReadRef<'data>>(file: &object::File<'data, R>, start: u64) -> Result<Option<Self>, Unreadable> {
         if !file.is_little_endian() || !file.is_64() {
             return Ok(None);
         }
         let sections = gimli::DwarfSections::load(|id| sections::read(file, id.name()))?;
-        let segments = Segments::of(file);
+        let segments = Segments::of(file, start);
         let this = Self {
             sections,
             segments,

@@ -2,13 +2,13 @@
 //! hostile: it belongs to whoever runs it.
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use object::read::{Object, ObjectSegment, ObjectSymbol, ReadCache};
 use object::{ObjectKind, SymbolFlags, SymbolKind};
+
+use super::image::Image;
 
 /// Sections that the linker of Go makes, in stripped files, too.
 const GO_SECTIONS: [&str; 3] = [".note.go.buildid", ".go.buildinfo", ".gopclntab"];
@@ -42,8 +42,10 @@ pub struct ElfSymbols {
     names: String,
     /// Sorted by address, then by the order of the tables.
     entries: Vec<Entry>,
-    /// How its addresses lie in the file.
+    /// How its addresses lie in the file that the kernel maps.
     pub segments: Segments,
+    /// Its first byte in that file, which may be an archive.
+    pub start: u64,
     /// Addresses are relative to where the file is loaded.
     pub position_independent: bool,
     /// It was made by the compiler of Go.
@@ -65,9 +67,9 @@ struct Entry {
 pub struct Segments(Vec<Segment>);
 
 impl Segments {
-    /// Those of a file.
-    pub fn of<'data>(file: &impl Object<'data>) -> Self {
-        let piece = |(address, (offset, len))| Segment { address, offset, len };
+    /// Those of a file whose first byte is that one of the file that the kernel maps.
+    pub fn of<'data>(file: &impl Object<'data>, start: u64) -> Self {
+        let piece = |(address, (offset, len))| Segment { address, offset: start.wrapping_add(offset), len };
         Self(file.segments().map(|segment| piece((segment.address(), segment.file_range()))).collect())
     }
 
@@ -106,25 +108,26 @@ pub struct ElfSymbol<'a> {
 /// Whether it is a file of this kind at all.
 pub fn is_elf(path: &Path) -> bool {
     let mut magic = [0; 4];
-    let read = open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut magic));
+    let read = Image::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut magic));
     read.is_ok() && magic == object::elf::ELFMAG
 }
 
 impl ElfSymbols {
     /// Reads the tables of the file at a path.
     pub fn load(path: &Path) -> Result<Self, ElfError> {
-        Self::of(open(path).map_err(ElfError::Io)?, path)
+        Self::of(Image::open(path).map_err(ElfError::Io)?, path)
     }
 
     /// Reads the tables of an open file, whose debug file is looked for beside its path.
-    pub fn of(file: File, path: &Path) -> Result<Self, ElfError> {
+    pub fn of(file: Image, path: &Path) -> Result<Self, ElfError> {
         if !file.metadata().map_err(ElfError::Io)?.is_file() {
             return Err(ElfError::Malformed("it is not a regular file".into()));
         }
+        let start = file.start();
         // Reads what the tables need and not the debug information beside them.
         let cache = ReadCache::new(file);
         let parsed = object::File::parse(&cache).map_err(|error| ElfError::Malformed(error.to_string()))?;
-        let mut table = Self::read(&parsed);
+        let mut table = Self::read(&parsed, start);
         // A stripped file's local functions are in its debug file, when the distribution's is installed.
         if parsed.symbols().next().is_none()
             && let Some(file) = separate_debug_file(&parsed, path)
@@ -140,12 +143,13 @@ impl ElfSymbols {
     /// Reads the tables of a file in memory, for instance of the vDSO.
     pub fn parse(bytes: &[u8]) -> Result<Self, ElfError> {
         let parsed = object::File::parse(bytes).map_err(|error| ElfError::Malformed(error.to_string()))?;
-        Ok(Self::read(&parsed))
+        Ok(Self::read(&parsed, 0))
     }
 
-    fn read<'data>(file: &impl Object<'data>) -> Self {
+    fn read<'data>(file: &impl Object<'data>, start: u64) -> Self {
         let mut table = Self { position_independent: file.kind() == ObjectKind::Dynamic, ..Self::default() };
-        table.segments = Segments::of(file);
+        table.segments = Segments::of(file, start);
+        table.start = start;
         table.go = GO_SECTIONS.iter().any(|name| file.section_by_name(name).is_some());
         if let Ok(Some(id)) = file.build_id()
             && id.len() <= LONGEST_BUILD_ID
@@ -211,11 +215,6 @@ impl ElfSymbols {
     }
 }
 
-/// Opens a file for reading; a pipe in its place does not hold us up.
-pub fn open(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
-}
-
 /// Where distributions install debug files.
 const DEBUG_FOLDER: &str = "/usr/lib/debug";
 
@@ -230,7 +229,7 @@ pub fn also_look_for_debug_files_in(folders: Vec<PathBuf>) {
 /// The file with the symbols and the debug information that were taken out of this one: by its build id, or by the name that it gives
 /// (`.gnu_debuglink`), beside it, in a folder `.debug`, or where distributions install them. For a path inside of another root
 /// folder (`/proc/PID/root/…`) in that one first.
-pub fn separate_debug_file<'data>(file: &impl Object<'data>, path: &Path) -> Option<File> {
+pub fn separate_debug_file<'data>(file: &impl Object<'data>, path: &Path) -> Option<Image> {
     let id = file.build_id().ok().flatten().filter(|id| id.len() <= LONGEST_BUILD_ID).unwrap_or_default();
     let name = file.gnu_debuglink().ok().flatten().and_then(|(name, _)| std::str::from_utf8(name).ok());
     // A name, not a way out of the folder.
@@ -252,7 +251,7 @@ pub fn separate_debug_file<'data>(file: &impl Object<'data>, path: &Path) -> Opt
         }
     }
     candidates.into_iter().find_map(|candidate| {
-        let file = open(&candidate).ok().filter(|file| file.metadata().is_ok_and(|found| found.is_file()))?;
+        let file = Image::open(&candidate).ok().filter(|file| file.metadata().is_ok_and(|found| found.is_file()))?;
         // A file of that name may belong to another build.
         let cache = ReadCache::new(file.try_clone().ok()?);
         let own = object::File::parse(&cache).ok()?.build_id().ok().flatten().unwrap_or_default().to_vec();

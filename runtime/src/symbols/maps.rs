@@ -4,6 +4,8 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 
+use super::image::is_archive;
+
 /// An executable mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
@@ -19,6 +21,17 @@ pub struct Mapping {
     pub inode: u64,
     /// The file's path in the process's own view, `[vdso]`, or empty.
     pub path: String,
+}
+
+/// Device, inode and, in an archive, the byte: what tells the file that is mapped from all others.
+pub type FileId = (String, u64, u64);
+
+impl Mapping {
+    /// The file.
+    pub fn file_id(&self) -> FileId {
+        let place = if is_archive(&self.path) { self.offset } else { 0 };
+        (self.device.clone(), self.inode, place)
+    }
 }
 
 /// The executable mappings of a process, sorted by address.
@@ -107,7 +120,7 @@ impl PerfMap {
         let own_pid = own_pid(pid).unwrap_or(pid);
         // The second for a process that has ended.
         let paths = [format!("/proc/{pid}/root/tmp/perf-{own_pid}.map"), format!("/tmp/perf-{pid}.map")];
-        let file = paths.iter().find_map(|path| super::elf::open(path.as_ref()).ok())?;
+        let file = paths.iter().find_map(|path| super::image::Image::open(path.as_ref()).ok())?;
         // Anybody may write to /tmp: a pipe or device there must not hold us up.
         if !file.metadata().ok()?.is_file() {
             return None;

@@ -4,6 +4,7 @@
 
 pub mod demangle;
 pub mod elf;
+pub mod image;
 pub mod kallsyms;
 mod lifetime;
 pub mod maps;
@@ -19,8 +20,9 @@ use crate::debug_info::{self, DebugInfo, Frame};
 use crate::events::context::{Symbol, Symbolizer};
 use demangle::demangle;
 use elf::{ElfSymbols, hex};
+use image::Image;
 use kallsyms::KernelSymbols;
-use maps::{Mapping, Maps};
+use maps::{FileId, Mapping, Maps};
 use processes::Processes;
 
 /// The symbolizer of a session.
@@ -36,9 +38,6 @@ pub struct Symbols {
     /// Debug information, where it shall be shown; `None` for a file without.
     debug: Option<RefCell<HashMap<FileId, Option<Rc<DebugInfo>>>>>,
 }
-
-/// Device and inode of a file.
-type FileId = (String, u64);
 
 /// Bytes of the vDSO that are read at most; it has one or two pages.
 const LONGEST_VDSO: u64 = 1 << 20;
@@ -71,7 +70,7 @@ impl Symbols {
         if mapping.inode == 0 {
             return None;
         }
-        let key = (mapping.device.clone(), mapping.inode);
+        let key = mapping.file_id();
         if let Some(known) = self.files.borrow().get(&key) {
             return known.clone();
         }
@@ -133,7 +132,7 @@ impl Symbolizer for Symbols {
     fn source(&self, tgid: u32, address: u64) -> Vec<Frame> {
         let Some(debug) = &self.debug else { return Vec::new() };
         let Some((mapping, _, offset)) = self.locate(tgid, address) else { return Vec::new() };
-        let key = (mapping.device.clone(), mapping.inode);
+        let key = mapping.file_id();
         let load = || {
             let path = format!("/proc/{tgid}/root{}", mapping.path);
             let file = open_mapped(tgid, &mapping)?;
@@ -149,21 +148,22 @@ impl Symbolizer for Symbols {
 
     fn build_id(&self, tgid: u32, address: u64) -> Option<(String, u64)> {
         let (_, file, offset) = self.locate(tgid, address)?;
-        (!file.build_id.is_empty()).then(|| (hex(&file.build_id), offset))
+        (!file.build_id.is_empty()).then(|| (hex(&file.build_id), offset.wrapping_sub(file.start)))
     }
 }
 
 /// The file that is mapped: through the kernel's link while the process lives (deleted files and other mount namespaces
 /// included), else by its path when the inode there is the same. The process may end at any moment, so what was opened is what is read.
-pub(crate) fn open_mapped(pid: u32, mapping: &Mapping) -> Option<File> {
+pub(crate) fn open_mapped(pid: u32, mapping: &Mapping) -> Option<Image> {
     let link = format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end);
-    if let Ok(file) = elf::open(link.as_ref()) {
-        return Some(file);
+    if let Ok(image) = Image::open(link.as_ref()) {
+        return Some(image.around(mapping.offset));
     }
     let inside = format!("/proc/{pid}/root{}", mapping.path);
-    [inside.as_str(), mapping.path.as_str()].into_iter().find_map(|path| {
-        elf::open(path.as_ref()).ok().filter(|file| file.metadata().is_ok_and(|found| found.ino() == mapping.inode))
-    })
+    let same = |image: &Image| image.metadata().is_ok_and(|found| found.ino() == mapping.inode);
+    let mut paths = [inside.as_str(), mapping.path.as_str()].into_iter();
+    let image = paths.find_map(|path| Image::open(path.as_ref()).ok().filter(same))?;
+    Some(image.around(mapping.offset))
 }
 
 /// The vDSO's image from our own memory: the kernel maps the same one into every process.

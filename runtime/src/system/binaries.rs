@@ -13,6 +13,7 @@ use super::loader_cache;
 use crate::debug_info::SourcePlace;
 use crate::symbols::demangle;
 use crate::symbols::elf::{self, ElfSymbols, Segments};
+use crate::symbols::image::{self, Image};
 
 /// Functions that match a glob and lie in the file, sorted by name; of several symbols of one name the first.
 pub fn functions(symbols: &ElfSymbols, pattern: &str) -> Vec<UserFunction> {
@@ -69,13 +70,15 @@ pub fn places(symbols: &ElfSymbols, places: &[SourcePlace]) -> Vec<UserFunction>
 
 /// A symbol of any kind, seen from the code at an offset of the file.
 pub fn symbol(path: &Path, name: &str, offset: u64) -> Option<UserSymbol> {
-    let cache = ReadCache::new(elf::open(path).ok()?);
+    let image = Image::open(path).ok()?;
+    let start = image.start();
+    let cache = ReadCache::new(image);
     let file = object::File::parse(&cache).ok()?;
     let found = file
         .symbols()
         .chain(file.dynamic_symbols())
         .find(|symbol| !symbol.is_undefined() && symbol.name_bytes() == Ok(name.as_bytes()))?;
-    let code = Segments::of(&file).address_of(offset)?;
+    let code = Segments::of(&file, start).address_of(offset)?;
     Some(UserSymbol { distance: found.address().wrapping_sub(code).cast_signed(), size: found.size() })
 }
 
@@ -86,7 +89,8 @@ pub fn find(name: &str) -> Option<PathBuf> {
     }
     if name.contains('/') {
         let path = PathBuf::from(name);
-        return path.is_file().then_some(path);
+        let archive = || image::split(name).is_some_and(|(archive, _)| Path::new(archive).is_file());
+        return (path.is_file() || archive()).then_some(path);
     }
     let directories: Vec<PathBuf> =
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();

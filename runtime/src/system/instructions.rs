@@ -9,7 +9,8 @@ use object::read::{Object, ObjectSection, ReadCache, ReadRef};
 use object::{Architecture, File};
 use tapline_compiler::target::CodePlace;
 
-use crate::symbols::elf::{self, ElfSymbols};
+use crate::symbols::elf::ElfSymbols;
+use crate::symbols::image::Image;
 
 /// Bytes from the start of a function that are decoded: whatever claims to be longer is none.
 const LONGEST_WAY: u64 = 16 << 20;
@@ -22,20 +23,21 @@ const AARCH64_INSTRUCTION: u64 = 4;
 
 /// How the byte at an offset of a file lies to the instructions around it.
 pub fn place(path: &Path, symbols: &ElfSymbols, offset: u64) -> CodePlace {
-    let Ok(file) = elf::open(path) else { return CodePlace::Unknown };
-    let cache = ReadCache::new(file);
+    let Ok(image) = Image::open(path) else { return CodePlace::Unknown };
+    let start = image.start();
+    let cache = ReadCache::new(image);
     let Ok(parsed) = File::parse(&cache) else { return CodePlace::Unknown };
-    find(&parsed, &cache, symbols, offset).unwrap_or(CodePlace::Unknown)
+    find((&parsed, start), &cache, symbols, offset).unwrap_or(CodePlace::Unknown)
 }
 
 /// The same in a file in memory.
 pub fn place_in(bytes: &[u8], symbols: &ElfSymbols, offset: u64) -> CodePlace {
     let parsed = File::parse(bytes).ok();
-    parsed.and_then(|file| find(&file, bytes, symbols, offset)).unwrap_or(CodePlace::Unknown)
+    parsed.and_then(|file| find((&file, 0), bytes, symbols, offset)).unwrap_or(CodePlace::Unknown)
 }
 
 fn find<'data, R: ReadRef<'data>>(
-    file: &File<'data, R>,
+    (file, first): (&File<'data, R>, u64),
     data: R,
     symbols: &ElfSymbols,
     offset: u64,
@@ -50,7 +52,7 @@ fn find<'data, R: ReadRef<'data>>(
     let symbol = symbols.function_at(address).map(|function| function.address);
     let start = symbol.or_else(|| unwound_function(file, address))?;
     let way = address.checked_sub(start).filter(|way| *way <= LONGEST_WAY)?;
-    let start = symbols.segments.offset_of(start)?;
+    let start = symbols.segments.offset_of(start)?.checked_sub(first)?;
     // The code may end with the file.
     let left = data.len().ok()?.checked_sub(start)?;
     let code = data.read_bytes_at(start, left.min(way + LONGEST_INSTRUCTION)).ok()?;

@@ -20,11 +20,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use tapline_compiler::number;
 use tapline_compiler::probes::{fentry, rawtracepoint};
 use tapline_compiler::program::ProgramKind;
 use tapline_compiler::target::{
     Arch, BpfFunction, CodePlace, Feature, Glob, GoFunction, KernelPlace, PidNamespace, ProbeSource, Target,
-    TargetError, UsdtBinary, UserBinary, UserSymbol, function_at, program_of_types, similar,
+    TargetError, UsdtBinary, UserBinary, UserFunction, UserSymbol, function_at, program_of_types, similar,
 };
 use tapline_compiler::types::btf::{Btf, KindSet};
 
@@ -431,8 +432,21 @@ impl Target for System {
     }
 
     fn user_functions(&self, file: &str, pattern: &str) -> Result<UserBinary, TargetError> {
-        let (path, symbols) = self.binary(file)?;
-        Ok(UserBinary { path, functions: binaries::functions(&symbols, pattern), go: symbols.go })
+        match self.binary(file) {
+            Ok((path, symbols)) => {
+                Ok(UserBinary { path, functions: binaries::functions(&symbols, pattern), go: symbols.go })
+            }
+            // Code may be mapped from any file, and the kernel sets probes at any of its bytes.
+            Err(TargetError::Malformed(why)) => match number::parse(pattern) {
+                Some(offset) => {
+                    let (path, ()) = read_binary(file, |_| Ok(()))?;
+                    let place = UserFunction { name: pattern.to_owned(), offset, size: 0 };
+                    Ok(UserBinary { path, functions: vec![place], go: false })
+                }
+                None => Err(TargetError::Malformed(why)),
+            },
+            Err(error) => Err(error),
+        }
     }
 
     fn user_instruction(&self, path: &str, offset: u64) -> CodePlace {

@@ -8,7 +8,8 @@ use std::path::Path;
 use object::read::{Object, ObjectSection, ObjectSymbol, ReadCache};
 use tapline_compiler::target::UsdtProbe;
 
-use crate::symbols::elf::{ElfError, Segments, open};
+use crate::symbols::elf::{ElfError, Segments};
+use crate::symbols::image::Image;
 
 const SECTION: &str = ".note.stapsdt";
 /// A section whose address tells whether the file was moved after the notes were written.
@@ -21,10 +22,11 @@ const MOST: usize = 1 << 16;
 
 /// Reads the notes of a file; none when it has none.
 pub fn load(path: &Path) -> Result<Vec<UsdtProbe>, ElfError> {
-    let file = open(path).map_err(ElfError::Io)?;
+    let file = Image::open(path).map_err(ElfError::Io)?;
     if !file.metadata().map_err(ElfError::Io)?.is_file() {
         return Err(ElfError::Malformed("it is not a regular file".into()));
     }
+    let start = file.start();
     let cache = ReadCache::new(file);
     let malformed = |error: object::Error| ElfError::Malformed(error.to_string());
     let parsed = object::File::parse(&cache).map_err(malformed)?;
@@ -33,7 +35,7 @@ pub fn load(path: &Path) -> Result<Vec<UsdtProbe>, ElfError> {
     }
     let Some(section) = parsed.section_by_name(SECTION) else { return Ok(Vec::new()) };
     let base = parsed.section_by_name(BASE_SECTION).map(|section| section.address());
-    let segments = Segments::of(&parsed);
+    let segments = Segments::of(&parsed, start);
     let offset_of = |address| segments.offset_of(address);
     let variables = LazyCell::new(|| -> HashMap<&str, u64> {
         let symbols = parsed.dynamic_symbols().chain(parsed.symbols()).filter(ObjectSymbol::is_definition);

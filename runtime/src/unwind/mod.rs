@@ -11,7 +11,7 @@ use tapline_compiler::program::MapRole;
 use tapline_compiler::unwind::{mapping, process, row};
 
 use crate::maps::table::Table as MapTable;
-use crate::symbols::maps::{Mapping, Maps};
+use crate::symbols::maps::{FileId, Mapping, Maps};
 use crate::symbols::{open_mapped, vdso_image};
 use table::Table;
 
@@ -36,7 +36,7 @@ pub struct Unwinder {
     /// The mappings that the kernel's maps know.
     known: HashMap<u32, Maps>,
     /// By device and inode, the vDSO by its name; `None` for a file without a table.
-    files: HashMap<(String, u64), Option<Rc<Placed>>>,
+    files: HashMap<FileId, Option<Rc<Placed>>>,
     /// Rows and mappings that are not in the kernel's maps yet.
     new_rows: Vec<u8>,
     new_mappings: Vec<u8>,
@@ -131,9 +131,9 @@ impl Unwinder {
 
     fn placed(&mut self, pid: u32, found: &Mapping) -> Option<Rc<Placed>> {
         let key = match found.path.as_str() {
-            "[vdso]" => (found.path.clone(), 0),
+            "[vdso]" => (found.path.clone(), 0, 0),
             _ if found.inode == 0 => return None,
-            _ => (found.device.clone(), found.inode),
+            _ => found.file_id(),
         };
         if let Some(known) = self.files.get(&key) {
             return known.clone();

@@ -2,8 +2,6 @@
 //! far as the rules in [`tapline_compiler::unwind`] can say it. The file can be hostile: whatever does not parse is a place
 //! where a walk ends.
 
-use std::fs::File;
-
 use gimli::{
     BaseAddresses, CfaRule, CieOrFde, EhFrame, LittleEndian, RegisterRule, UnwindContext, UnwindSection, X86_64,
 };
@@ -11,6 +9,8 @@ use object::SegmentFlags;
 use object::elf::PF_X;
 use object::read::{Object, ObjectSection, ObjectSegment, ReadCache, ReadRef};
 use tapline_compiler::unwind::{row, rule};
+
+use crate::symbols::image::Image;
 
 /// Bytes of a section that are looked at; that of a large browser has 30 MiB.
 const LONGEST_SECTION: u64 = 64 << 20;
@@ -58,20 +58,21 @@ pub struct Table {
 
 impl Table {
     /// Reads that of an open file; `None` when it has none that can be used.
-    pub fn of(file: File) -> Option<Self> {
+    pub fn of(file: Image) -> Option<Self> {
         if !file.metadata().ok()?.is_file() {
             return None;
         }
+        let start = file.start();
         let cache = ReadCache::new(file);
-        Self::read(&object::File::parse(&cache).ok()?)
+        Self::read(&object::File::parse(&cache).ok()?, start)
     }
 
     /// Reads that of a file in memory.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        Self::read(&object::File::parse(bytes).ok()?)
+        Self::read(&object::File::parse(bytes).ok()?, 0)
     }
 
-    fn read<'data, R: ReadRef<'data>>(file: &object::File<'data, R>) -> Option<Self> {
+    fn read<'data, R: ReadRef<'data>>(file: &object::File<'data, R>, start: u64) -> Option<Self> {
         if file.architecture() != object::Architecture::X86_64 {
             return None;
         }
@@ -92,7 +93,7 @@ impl Table {
             .filter(|segment| executable(segment.flags()))
             .map(|segment| {
                 let (offset, len) = segment.file_range();
-                (segment.address(), offset, len)
+                (segment.address(), start.wrapping_add(offset), len)
             })
             .collect();
         Some(table)
@@ -253,7 +254,7 @@ mod tests {
 
     #[test]
     fn our_own_table_knows_where_a_function_begins() {
-        let table = Table::of(File::open("/proc/self/exe").unwrap()).unwrap();
+        let table = Table::of(Image::open("/proc/self/exe".as_ref()).unwrap()).unwrap();
         assert!(table.rows.windows(2).all(|pair| pair[0].pc < pair[1].pc));
         let by_sp = table.rows.iter().filter(|r| r.rule == rule::RSP && r.cfa == 8).count();
         assert!(by_sp > 100, "{by_sp} of {}", table.rows.len());

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use tapline_compiler::program::{Attach, ProbeDesc};
 
 use crate::session::SessionError;
+use crate::symbols::image::container;
 use crate::sys::bpf;
 use crate::sys::perf::{self, Scope};
 
@@ -48,7 +49,7 @@ pub(super) fn attach_multi(
         let mut pending = vec![places.as_slice()];
         while let Some(part) = pending.pop() {
             let Some((first, _)) = part.first() else { continue };
-            let path = match c_string(path) {
+            let path = match c_string(container(path)) {
                 Ok(path) => path,
                 Err(failure) => {
                     failed(first, failure)?;
@@ -104,7 +105,7 @@ fn open(
     env: &Environment,
 ) -> Result<Links, Failure> {
     let scope = env.pid.map_or_else(|| Scope::Cpu(env.first_cpu()), Scope::Process);
-    let event = match perf::function(scope, kind, config, Some(&c_string(path)?), offset) {
+    let event = match perf::function(scope, kind, config, Some(&c_string(container(path))?), offset) {
         Ok(event) => event,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             return Err(Failure::missing(format!("there is no file {path}")));
