@@ -270,7 +270,10 @@ impl Checker<'_> {
         match &pointer.ty {
             Type::Ptr(target, _) if **target != Type::Void => {
                 let target = (**target).clone();
-                let pointer = if self.is_context(&target) { pointer } else { self.unfollowed(pointer) };
+                let pointer = match &pointer.ty {
+                    Type::Ptr(of, AddrSpace::Ctx) if !self.is_context(of) => self.unfollowed(pointer),
+                    _ => pointer,
+                };
                 Some(Expr { span, ..strip_address(pointer, target) })
             }
             // A number is taken for the address of a word.
@@ -333,9 +336,10 @@ impl Checker<'_> {
         cast(registers, kernel(target))
     }
 
-    /// The struct that `ctx` points to, fields of which are read where they are.
+    /// The struct that `ctx` points to, fields of which are read where they are: the kernel's, not another of that name.
     pub(super) fn is_context(&self, ty: &Type) -> bool {
-        matches!(ty, Type::Struct(_)) && self.unit.context.structure().is_some_and(|name| self.name(ty) == name)
+        let Type::Struct(id) = ty else { return false };
+        self.types.is_of_kernel(*id) && self.unit.context.structure().is_some_and(|name| self.name(ty) == name)
     }
 
     /// A place in the context as one in the kernel's memory.

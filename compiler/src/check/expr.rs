@@ -367,7 +367,7 @@ impl Checker<'_> {
         Some(Expr { kind: ExprKind::Cast(Box::new(operand)), ty: to, span })
     }
 
-    /// The context as what it is is followed by the verifier, as anything else it is a number.
+    /// A cast of the context: the verifier follows it as the struct that it is; as anything else it becomes a number.
     fn off_context_cast(&self, operand: Expr, to: Type) -> (Expr, Type) {
         let is_context = |ty: &Type| matches!(ty, Type::Ptr(_, AddrSpace::Ctx));
         match &to {

@@ -242,6 +242,11 @@ impl<'t> TypeTable<'t> {
         self.of_kernel(kinds, name).or_else(|| self.of_kernel(other, name))
     }
 
+    /// Whether a struct is one that the kernel's BTF describes, not the script or another BTF.
+    pub fn is_of_kernel(&self, id: StructId) -> bool {
+        self.structs_by_btf.iter().any(|(at, known)| *known == id && at.origin == 0)
+    }
+
     /// A struct or union by its name alone, where nothing else is called so.
     pub fn tagged(&mut self, name: &str) -> Option<Type> {
         let script = ["struct", "union"].into_iter().find_map(|tag| self.structs_by_name.get(&format!("{tag} {name}")));
