@@ -70,7 +70,7 @@ impl Checker<'_> {
     /// A field of a value by name.
     pub(crate) fn field_of(&mut self, base: Expr, name: &str, name_span: Span, span: Span) -> Option<Expr> {
         let base = match &base.ty {
-            Type::Ptr(target, _) if matches!(**target, Type::Struct(_)) => {
+            Type::Ptr(target, _) if matches!(**target, Type::Struct(_) | Type::Record(_)) => {
                 let target = (**target).clone();
                 strip_address(base, target)
             }
@@ -242,6 +242,13 @@ impl Checker<'_> {
 
     /// `base.0`.
     pub(super) fn element(&mut self, base: Expr, index: u32, span: Span) -> Option<Expr> {
+        let base = match &base.ty {
+            Type::Ptr(target, _) if matches!(**target, Type::Tuple(_)) => {
+                let target = (**target).clone();
+                strip_address(base, target)
+            }
+            _ => base,
+        };
         let Type::Tuple(members) = &base.ty else {
             if matches!(base.kind, ExprKind::Int(_)) {
                 self.error("not-a-tuple", "there are no numbers with a fraction", span)
