@@ -23,7 +23,11 @@ pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
         names.extend(events.into_iter().map(|event| (module.map(str::to_owned), event)));
     };
     match module {
-        None => found_in(None, request.names(ProbeSource::RawTracepoints, wanted)?),
+        // What a wildcard finds has its whole name.
+        None => {
+            let origin = has_wildcard(wanted).then_some(KERNEL);
+            found_in(origin, request.names(ProbeSource::RawTracepoints, wanted)?);
+        }
         Some(module) => {
             let glob = Glob::new(module);
             if glob.matches(KERNEL) {
