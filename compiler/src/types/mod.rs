@@ -34,9 +34,10 @@ pub enum AddrSpace {
     Kernel,
     /// User memory: `probe_read_user`.
     User,
-    /// Memory of the BPF program: stack, scratch, map values. Loaded directly.
+    /// Memory of the BPF program: stack, scratch, map values. Loaded directly; no pointer that a script holds is of it, since the verifier
+    /// follows those and allows little with them.
     Bpf,
-    /// The program's context, loaded directly at constant offsets.
+    /// The program's context, loaded directly at constant offsets. Of what a script holds, only pointers to the context's own struct.
     Ctx,
 }
 
