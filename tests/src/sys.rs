@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::time::Duration;
 
 /// Turns the `-1` convention of libc into a result.
 fn checked(result: libc::c_long) -> io::Result<i64> {
@@ -42,6 +43,14 @@ pub fn fork_and_wait(code: i32) -> io::Result<i32> {
 pub fn getpid() -> i64 {
     // SAFETY: no arguments.
     unsafe { libc::syscall(libc::SYS_getpid) }
+}
+
+/// What this process has used of the processors.
+pub fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid, writable timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// The kernel's id of the calling thread.
