@@ -133,6 +133,9 @@ pub struct GoFunction {
 /// Languages whose programmers write other names than the symbols: what stands before such a name, which may lack its parameters.
 pub const LANGUAGES: [&str; 2] = ["cpp:", "rust:"];
 
+/// What separates the path of an archive from the name of a file in it.
+pub const IN_ARCHIVE: &str = "!/";
+
 /// A function of a program or library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserFunction {

@@ -227,10 +227,12 @@ impl Checker<'_> {
 
     fn key_tuple(&mut self, exprs: &[ast::Expr], span: Span) -> Option<Expr> {
         if let [single] = exprs {
-            return self.value_expr(single);
+            let key = self.value_expr(single)?;
+            return Some(self.unfollowed(key));
         }
         let members: Vec<Option<Expr>> = exprs.iter().map(|e| self.value_expr(e)).collect();
         let members = members.into_iter().collect::<Option<Vec<Expr>>>()?;
+        let members: Vec<Expr> = members.into_iter().map(|e| self.unfollowed(e)).collect();
         let ty = Type::Tuple(members.iter().map(|e| e.ty.clone()).collect());
         let place = exprs.iter().fold(None, |all: Option<Span>, e| Some(all.map_or(e.span, |s| s.to(e.span))));
         Some(Expr { kind: ExprKind::Tuple(members), ty, span: place.unwrap_or(span) })

@@ -54,6 +54,7 @@ impl FnLower<'_, '_> {
         self.after(&frame);
     }
 
+    /// See [`nesting`].
     fn nesting(&self, walk: &dyn Fn(Question<'_>) -> bool) -> u32 {
         nesting(&self.m.traits, walk)
     }

@@ -6,7 +6,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::expand::Context;
 use crate::number;
 use crate::program::{Attach, ProgramKind};
-use crate::target::{CodePlace, LANGUAGES, TargetError, UserBinary, UserFunction, similar};
+use crate::target::{CodePlace, IN_ARCHIVE, LANGUAGES, TargetError, UserBinary, UserFunction, similar};
 
 pub(super) fn resolve(request: &mut Request<'_>) -> Resolved {
     let file = request.part(0).to_owned();
@@ -224,7 +224,7 @@ fn no_file(request: &Request<'_>, file: &str) -> Diagnostic {
     let d =
         Diagnostic::error("missing-probe", format!("there is no program or library `{file}`"), request.part_span(0))
             .label("not found");
-    if let Some((archive, inside)) = file.split_once("!/") {
+    if let Some((archive, inside)) = file.split_once(IN_ARCHIVE) {
         d.note(format!("it would be the file `{inside}` in the archive `{archive}`"))
     } else if file.contains('/') {
         d.help("the path is looked up where tapline runs")

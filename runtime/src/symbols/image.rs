@@ -6,8 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-/// What separates an archive from the file in it.
-const SEPARATOR: &str = "!/";
+use tapline_compiler::target::IN_ARCHIVE;
 
 /// Bytes of an archive's directory that are read.
 const LONGEST_DIRECTORY: u64 = 64 << 20;
@@ -38,9 +37,9 @@ struct Window {
     at: u64,
 }
 
-/// The archive of a path into one, and the name in it.
+/// The archive of a path into one, and the name in it. A folder may be called as if it were one.
 pub fn split(path: &str) -> Option<(&str, &str)> {
-    path.split_once(SEPARATOR)
+    path.split_once(IN_ARCHIVE).filter(|_| !Path::new(path).exists())
 }
 
 /// The path that the kernel knows: that of the archive where the path leads into one.
@@ -59,8 +58,7 @@ impl Image {
         let whole = |path: &Path| OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
         let inside = path.to_str().and_then(split);
         match inside {
-            // A folder may be called so.
-            Some((archive, name)) if !path.exists() => {
+            Some((archive, name)) => {
                 let file = whole(archive.as_ref())?;
                 let start = entries(&file)?.into_iter().find(|entry| entry.name == name.as_bytes());
                 let entry = start
@@ -68,7 +66,7 @@ impl Image {
                 let window = entry.window(&file)?;
                 Ok(Self { file, window: Some(window) })
             }
-            _ => Ok(Self { file: whole(path)?, window: None }),
+            None => Ok(Self { file: whole(path)?, window: None }),
         }
     }
 
